@@ -1,0 +1,1 @@
+"""From what was measured to what a person reads: metrics, and later summaries and alerts. No Kafka."""

@@ -1,0 +1,108 @@
+"""The JSON records of the bus, and the headers that name their schema.
+
+Times are Unix milliseconds, UTC. Every record carries its schema's name and version in the header `penstock-schema`;
+a reader ignores fields it does not know, so a version changes only when the meaning of a field does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Stage = Literal["decode", "validate", "features", "score", "encode"]
+"""Where an event went wrong."""
+
+SCHEMA_HEADER = "penstock-schema"
+TRACEPARENT_HEADER = "traceparent"
+"""W3C trace context, carried from the event to its prediction and its dead letter."""
+
+PREDICTION_SCHEMA = (SCHEMA_HEADER, b"prediction/1")
+LABEL_SCHEMA = (SCHEMA_HEADER, b"label/1")
+CONTROL_SCHEMA = (SCHEMA_HEADER, b"control/1")
+DECISION_SCHEMA = (SCHEMA_HEADER, b"decision/1")
+DEAD_LETTER_SCHEMA = (SCHEMA_HEADER, b"dead-letter/1")
+SCORED_SCHEMA = (SCHEMA_HEADER, b"scored/1")
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where an event stands in the events topic."""
+
+    partition: int
+    offset: int
+
+
+class Prediction(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One event's prediction, for consumers. `penstock.schemas.predictions` writes these bytes without such objects.
+
+    `score` is the model's single number (a probability or a value); `scores` the whole vector where the model has one.
+    `defaulted` names the features that were missing, stale or malformed and were given their default.
+    """
+
+    id: str
+    score: float
+    variant: str
+    model: str
+    version: int
+    routing_revision: int
+    event_time: int
+    source: Source
+    scores: list[float] | None = None
+    defaulted: list[str] = []
+    fallback: str | None = None
+
+
+class Label(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The true outcome of an event, arriving later. A label that echoes `source` is joined without an index."""
+
+    id: str
+    label: float
+    time: int
+    key: str | None = None
+    source: Source | None = None
+
+
+class ModelRef(msgspec.Struct, frozen=True, order=True):
+    """A version of a model, written NAME@VERSION.
+
+    >>> str(ModelRef.parse("delay@3"))
+    'delay@3'
+    """
+
+    name: str
+    version: int
+
+    @classmethod
+    def parse(cls, text: str) -> ModelRef:
+        """Raises ValueError unless `text` is NAME@VERSION with a whole version of at least 1."""
+        name, _, version = text.partition("@")
+        if not name or not version.isascii() or not version.isdigit() or int(version) < 1:
+            raise ValueError(f"{text!r} is not NAME@VERSION, for example delay@3")
+        return cls(name, int(version))
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class Control(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The whole routing state of a pipeline: the only truth about what serves. Compacted, one key per pipeline."""
+
+    pipeline: str
+    revision: int
+    champion: ModelRef
+    author: str
+    reason: str
+    time: int
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of the audit trail: who changed the routing, from what to what, and why."""
+
+    pipeline: str
+    revision: int
+    command: str
+    author: str
+    reason: str
+    time: int
+    before: Control | None = None
+    after: Control | None = None
