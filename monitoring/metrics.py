@@ -1,0 +1,105 @@
+"""What a worker counts, for Prometheus: the words are those of the topics and the dead letters.
+
+Counting is per window, never per event, so it costs nothing next to scoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
+_ROWS = (1, 4, 16, 64, 256, 1024, 2048, 4096, 16384)
+
+
+class ScoreMetrics:
+    """Counters of one score worker, in a registry of its own: several can live in one process.
+
+    >>> metrics = ScoreMetrics("flights")
+    >>> metrics.count_window(rows=3, dead_letters=[("decode", "not_json")], defaulted={("wind", "missing"): 2})
+    >>> 'penstock_events_total{pipeline="flights"} 4.0' in metrics.exposition().decode()
+    True
+    """
+
+    def __init__(self, pipeline: str) -> None:
+        self.registry = CollectorRegistry()
+        self._pipeline = pipeline
+        self._events = self._counter("penstock_events", "Events taken from the events topic.")
+        self._predictions = self._counter("penstock_predictions", "Events that ended as a prediction.")
+        self._dead_letters = self._counter(
+            "penstock_dead_letters", "Events that ended as a dead letter.", "stage", "error"
+        )
+        self._defaulted = self._counter(
+            "penstock_feature_gaps", "Feature values that were missing, stale or malformed.", "feature", "kind"
+        )
+        self._outages = self._counter("penstock_feature_outages", "Windows whose look-ups failed.", "reason")
+        self._refused = self._counter(
+            "penstock_models_refused", "Models that failed a check and do not serve.", "model"
+        )
+        self._window_rows = self._histogram("penstock_window_rows", "Rows of one inference call.", _ROWS)
+        self._stage = self._histogram("penstock_stage_seconds", "Time of a window in one stage.", _SECONDS, "stage")
+        self._latency = self._histogram(
+            "penstock_latency_seconds", "From the event's broker timestamp to its window's scores.", _SECONDS
+        )
+        self._serving = Gauge(
+            "penstock_model_serving",
+            "1 for the model that serves.",
+            ["pipeline", "model", "version", "bit_stable"],
+            registry=self.registry,
+        )
+        self.partitions = Gauge(
+            "penstock_partitions",
+            "Partitions of the events topic that this worker owns.",
+            ["pipeline"],
+            registry=self.registry,
+        ).labels(pipeline)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        counter = Counter(name, text, ["pipeline", *labels], registry=self.registry)
+        if not labels:
+            counter.labels(self._pipeline)
+        return counter
+
+    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+        return Histogram(name, text, ["pipeline", *labels], registry=self.registry, buckets=tuple(buckets))
+
+    def count_window(
+        self,
+        *,
+        rows: int,
+        dead_letters: Iterable[tuple[str, str]] = (),
+        defaulted: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
+        """One window: `rows` predictions, dead letters as (stage, error), gaps as {(feature, kind): values}."""
+        dead = 0
+        for stage, error in dead_letters:
+            self._dead_letters.labels(self._pipeline, stage, error).inc()
+            dead += 1
+        self._events.labels(self._pipeline).inc(rows + dead)
+        self._predictions.labels(self._pipeline).inc(rows)
+        self._window_rows.labels(self._pipeline).observe(rows)
+        for (feature, kind), values in (defaulted or {}).items():
+            self._defaulted.labels(self._pipeline, feature, kind).inc(values)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        self._stage.labels(self._pipeline, stage).observe(seconds)
+
+    def observe_latency(self, seconds: float) -> None:
+        """The oldest event of a window."""
+        self._latency.labels(self._pipeline).observe(max(seconds, 0.0))
+
+    def count_outage(self, reason: str) -> None:
+        self._outages.labels(self._pipeline, reason).inc()
+
+    def count_refused(self, model: str) -> None:
+        self._refused.labels(self._pipeline, model).inc()
+
+    def serving(self, model: str, version: int, *, bit_stable: bool) -> None:
+        """This model serves from now on, and no other."""
+        self._serving.clear()
+        self._serving.labels(self._pipeline, model, str(version), str(bit_stable).lower()).set(1)
+
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self.registry)

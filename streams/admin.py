@@ -1,0 +1,71 @@
+"""A worker's small HTTP door for whoever runs it: is it alive, is it ready, what has it counted.
+
+GET /healthz   200 while the event loop turns
+GET /readyz    200 when a model is loaded and events are consumed, else 503 with the reason
+GET /metrics   Prometheus
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from mode import Service
+
+from penstock.monitoring.metrics import ScoreMetrics
+from penstock.schemas.errors import PenstockError
+
+
+class PortTaken(PenstockError):
+    """The admin port cannot be bound.
+
+    >>> print(PortTaken("127.0.0.1", 6066, "address already in use"))
+    The admin port 127.0.0.1:6066 cannot be opened: address already in use. Set admin.port to another, or to 0 for any.
+    """
+
+    exit_code = 2
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port, self.reason = host, port, reason
+        super().__init__(
+            f"The admin port {host}:{port} cannot be opened: {reason}. Set admin.port to another, or to 0 for any."
+        )
+
+
+class AdminServer(Service):
+    """Serves one worker's state. `not_ready` gives the reason why the worker is not ready, or None when it is."""
+
+    def __init__(self, host: str, port: int, metrics: ScoreMetrics, not_ready: Callable[[], str | None]) -> None:
+        super().__init__()
+        self._host, self._port, self._metrics, self._not_ready = host, port, metrics, not_ready
+
+    async def on_start(self) -> None:
+        application = web.Application()
+        application.add_routes(
+            [web.get("/healthz", self._health), web.get("/readyz", self._ready), web.get("/metrics", self._exposition)]
+        )
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            raise PortTaken(self._host, self._port, error.strerror or str(error)) from error
+        self._port = self._runner.addresses[0][1]
+
+    @property
+    def address(self) -> str:
+        """Where it listens, once started."""
+        return f"http://{self._host}:{self._port}"
+
+    async def on_stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        reason = self._not_ready()
+        return web.Response(text="ready\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+
+    async def _exposition(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
