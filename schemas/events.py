@@ -18,16 +18,12 @@ from penstock.schemas.columns import Columns, FeatureType, Layout
 from penstock.schemas.records import Stage
 
 TimeUnit = Literal["ms", "s", "iso"]
-"""How an event writes its time: Unix milliseconds, Unix seconds (fractions allowed), or ISO 8601 (UTC without a zone)."""
+"""How an event writes its time: Unix milliseconds, Unix seconds (or fractions), or ISO 8601 (UTC without a zone)."""
 
 
 class ConsumedRecord(Protocol):
-    """A record as the transport hands it over (aiokafka's ConsumerRecord has this shape)."""
+    """A record as the transport hands it over; aiokafka's compiled records have this shape."""
 
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
     @property
     def offset(self) -> int: ...
     @property
@@ -85,7 +81,7 @@ class Rejection(NamedTuple):
     position: int
     stage: Stage
     error: str
-    """A short stable name, for counting: `not_json`, `wrong_type`, `missing_field`, `not_finite`, `empty`, `tombstone`."""
+    """A short stable name, for counting: `not_json`, `wrong_type`, `missing_field`, `not_finite`, `tombstone`…"""
     message: str
     """One sentence for a person, naming the field where one is at fault."""
 
@@ -118,6 +114,9 @@ class DecodedEvents:
 class Codec(Protocol):
     """Bytes to columns."""
 
-    def decode(self, records: Sequence[ConsumedRecord]) -> DecodedEvents:
-        """Never raises for what an event contains: a bad event is a Rejection."""
+    def decode(self, records: Sequence[ConsumedRecord], partitions: Sequence[int]) -> DecodedEvents:
+        """Never raises for what an event contains: a bad event is a Rejection.
+
+        `partitions` [records] says where each record was read; events without an id are named by it.
+        """
         ...

@@ -13,7 +13,6 @@ import msgspec
 from penstock.schemas.events import Rejection
 from penstock.schemas.json_struct import Leaf
 
-_PLACE = re.compile(r"(?s)(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?\Z")
 _MISSING = re.compile(r"(?s)Object missing required field `(?P<name>.*)`\Z")
 _INDEX = re.compile(r"(\[(\d+|\.\.\.)\])+\Z")
 
@@ -53,9 +52,8 @@ def _not_json(value: bytes, error: Exception) -> str:
 
 
 def _validation(text: str, leaves: Mapping[str, Leaf]) -> tuple[str, str]:
-    found = _PLACE.fullmatch(text)
-    assert found is not None  # noqa: S101 (the pattern matches every string)
-    what, path = found["what"], found["path"] or ""
+    what, _, place = text.partition(" - at `$")
+    path = place.removesuffix("`").removeprefix(".")
     missing = _MISSING.fullmatch(what)
     if missing is not None:
         return "missing_field", f"{f'{path}.' if path else ''}{missing['name']} is missing."

@@ -47,8 +47,8 @@ class JsonCodec:
     >>> miles = EventFeature("miles", "leg.distance", FeatureType("float"), required=True)
     >>> schema = EventSchema(Layout(floats=("miles",)), (miles,), id="flight")
     >>> values = [b'{"flight": "UA1", "leg": {"distance": 1400}}', b'{"flight": "UA2", "leg": {}}']
-    >>> records = [SimpleNamespace(value=v, key=None, partition=0, offset=o, timestamp=0) for o, v in enumerate(values)]
-    >>> events = JsonCodec(schema).decode(records)
+    >>> records = [SimpleNamespace(value=v, key=None, offset=o, timestamp=0) for o, v in enumerate(values)]
+    >>> events = JsonCodec(schema).decode(records, partitions=[0, 0])
     >>> events.ids, events.columns.floats.tolist(), events.rejected[0].message
     (['UA1'], [[1400.0]], 'leg.distance is missing.')
     """
@@ -86,17 +86,18 @@ class JsonCodec:
                 self._iso.append((schema.time, self._time))
             self._iso += self._part_times
 
-    def decode(self, records: Sequence[ConsumedRecord]) -> DecodedEvents:
-        """Never raises for what an event contains: a bad event is a Rejection."""
+    def decode(self, records: Sequence[ConsumedRecord], partitions: Sequence[int]) -> DecodedEvents:
+        """As `penstock.schemas.events.Codec` says."""
         events, moments, rejected = self._parse(records)
         accepted = np.arange(len(records))
         if rejected:
             accepted = np.delete(accepted, [bad.position for bad in rejected])
             records = [records[position] for position in accepted.tolist()]
+            partitions = [partitions[position] for position in accepted.tolist()]
         self._fill_null_objects(events)
         return DecodedEvents(
             accepted,
-            self._ids(events, records),
+            self._ids(events, records, partitions),
             self._times(events, records, moments),
             self._keys(events, records),
             self._columns(events),
@@ -126,9 +127,9 @@ class JsonCodec:
                     if node.read(event) is None:
                         setattr(node.parent(event), node.attribute, node.empty)
 
-    def _ids(self, events: list[Event], records: Sequence[ConsumedRecord]) -> list[str]:
+    def _ids(self, events: list[Event], records: Sequence[ConsumedRecord], partitions: Sequence[int]) -> list[str]:
         if self._id is None:
-            return [f"{record.partition}-{record.offset}" for record in records]
+            return [f"{partition}-{record.offset}" for partition, record in zip(partitions, records, strict=True)]
         return list(map(str, map(self._id, events)))
 
     def _times(

@@ -23,8 +23,6 @@ class Record:
     value: bytes | None
     offset: int = 0
     key: bytes | None = b"own"
-    topic: str = "events"
-    partition: int = 3
     timestamp: int = 1_700_000_000_000
     headers: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -68,7 +66,7 @@ GOOD: dict[str, Any] = {
 def decode(*values: Any, schema: EventSchema = FLIGHT) -> DecodedEvents:
     """Values that are not bytes are written as JSON."""
     texts = [v if v is None or isinstance(v, bytes) else json.dumps(v).encode() for v in values]
-    return JsonCodec(schema).decode([Record(text, offset) for offset, text in enumerate(texts)])
+    return JsonCodec(schema).decode([Record(text, offset) for offset, text in enumerate(texts)], [3] * len(texts))
 
 
 def refusal(value: Any, schema: EventSchema = FLIGHT) -> tuple[str, str]:
@@ -270,8 +268,8 @@ def test_looked_up_features_stay_missing_to_the_right() -> None:
     schema = EventSchema(
         Layout(("a", "up"), ("n", "up2"), ("c", "up3"), (("v", 1), ("up4", 2))),
         tuple(
-            EventFeature(name, name, FeatureType.parse(type), True)
-            for name, type in (("a", "float"), ("n", "int"), ("c", "category"), ("v", "vector(1)"))
+            EventFeature(name, name, FeatureType.parse(kind), True)
+            for name, kind in (("a", "float"), ("n", "int"), ("c", "category"), ("v", "vector(1)"))
         ),
     )
     columns = decode({"a": 1, "n": 2, "c": "x", "v": [3]}, schema=schema).columns
@@ -335,8 +333,8 @@ _VALUES = st.one_of(
 def test_neighbours_never_touch_each_other(values: list[bytes | None]) -> None:
     """A window decodes to exactly what its records decode to one by one."""
     records = [Record(value, offset, key=str(offset).encode()) for offset, value in enumerate(values)]
-    window = CODEC.decode(records)
-    alone = [CODEC.decode([record]) for record in records]
+    window = CODEC.decode(records, [3] * len(records))
+    alone = [CODEC.decode([record], [3]) for record in records]
 
     assert window.accepted.tolist() == [offset for offset, one in enumerate(alone) if one.rows]
     assert window.rejected == [
@@ -344,7 +342,7 @@ def test_neighbours_never_touch_each_other(values: list[bytes | None]) -> None:
     ]
     assert len(window.accepted) + len(window.rejected) == len(records)
     good = [one for one in alone if one.rows]
-    assert window.ids == [id for one in good for id in one.ids]
+    assert window.ids == [event for one in good for event in one.ids]
     assert window.keys == [key for one in good for key in one.keys]
     assert window.times.tolist() == [time for one in good for time in one.times.tolist()]
     for path, found in window.key_parts.items():
