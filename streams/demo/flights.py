@@ -1,4 +1,4 @@
-"""The flights that left New York in 2013, as an airline's system might publish them: one event before each departure."""
+"""The flights that left New York in 2013, as an airline might publish them: one event before each departure."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ LATE_MINUTES = 15
 NEVER = int(np.iinfo(np.int64).max)
 """The arrival of a flight that was cancelled or diverted."""
 
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
 _HOME = "America/New_York"
 _UNLISTED = "America/Puerto_Rico"
 """Time zone of the four airports that airports.csv lacks: BQN, PSE, SJU in Puerto Rico and STT, on the same clock."""
@@ -41,7 +43,7 @@ class Flights:
     landed     actual arrival, or NEVER
     delay      minutes between scheduled and actual arrival, float32; NaN where the flight never arrived
     tailnum    the aircraft's registration; None where unknown
-    month      1 to 12, weekday 1 (Monday) to 7 and hour 0 to 23: of the scheduled departure, on New York's clock
+    month      1 to 12, weekday "Mon" to "Sun" and hour 0 to 23: of the scheduled departure, on New York's clock
     distance   miles, whole
     """
 
@@ -58,7 +60,7 @@ class Flights:
     dest: Strings
     distance: NDArray[np.int64]
     month: NDArray[np.int64]
-    weekday: NDArray[np.int64]
+    weekday: Strings
     hour: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -159,7 +161,7 @@ def load_flights() -> Flights:
         dest=dest,
         distance=integers(table["distance"]),
         month=month,
-        weekday=(day + 3) % 7 + 1,
+        weekday=np.array(WEEKDAYS, np.object_)[(day + 3) % 7],
         hour=integers(table["hour"]),
     )
     return flights.take(np.lexsort((number, carrier, flights.time)))
