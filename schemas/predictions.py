@@ -8,6 +8,7 @@ nearest to it would need 0.7311999797821045).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -92,8 +93,7 @@ class PredictionEncoder:
             f',"source":{{"partition":{partition},"offset":', _numbers(offsets), '},"scores":',
             *_lists(scores), ',"defaulted":', self._defaulted(defaulted), f',"fallback":{_json(fallback)}}}',
         ]  # fmt: skip
-        texts = pc.binary_join_element_wise(*pieces, "")
-        values: list[bytes] = texts.cast(pa.binary()).to_pylist()
+        values: list[bytes] = _join(pieces).cast(pa.binary()).to_pylist()
         return values
 
     def _defaulted(self, defaulted: NDArray[np.bool_] | None) -> Any:
@@ -115,6 +115,14 @@ class PredictionEncoder:
 
     def _names(self, mask: NDArray[Any]) -> str:
         return _json([name for name, bit in zip(self._features, mask.tolist(), strict=True) if bit])
+
+
+def _join(pieces: list[Any]) -> Any:
+    """Arrays and constants, row by row. Constants that touch are one: the kernel pays for each piece."""
+    joined: list[Any] = []
+    for constant, run in groupby(pieces, lambda piece: isinstance(piece, str)):
+        joined += ["".join(run)] if constant else run
+    return pc.binary_join_element_wise(*joined, "")
 
 
 def _json(value: object) -> str:
