@@ -1,0 +1,476 @@
+"""The control plane: one compacted record per pipeline says what serves, and nothing else does.
+
+Any process may write it, with no other alive: a person's command line or a role. Every writer uses the same
+transactional id, so Kafka itself lets only the newest of them commit. One change, in order:
+
+1. initialise the transactional producer: every older writer is fenced from here on, its open transaction aborted;
+2. read the control topic to its end, committed records only;
+3. check the revision and make the new state from the one that was read;
+4. write the state to `control` and the decision to `decisions` in one transaction;
+5. commit. Fenced anywhere in 3 to 5 means that another writer came after us: nothing of ours is visible, so wait a
+   little and start again at 1. If the fence hid the answer to our commit, step 2 finds our own record and we are done.
+
+A writer that dies between 1 and 5 leaves nothing visible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
+
+from penstock.schemas.errors import Conflict, PenstockError
+from penstock.schemas.records import CONTROL_SCHEMA, DECISION_SCHEMA, SCHEMA_HEADER, Control, Decision, ModelRef
+from penstock.streams.kafka import client_options
+from penstock.streams.reading import closed, open_consumer, opened, partitions_of, to_the_end, unreachable
+
+if TYPE_CHECKING:
+    from penstock.streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+WRITER_HEADER = "penstock-writer"
+"""Names one attempt at a change, so that a writer recognises its own record after an answer was lost."""
+
+TRANSACTION_TIMEOUT_MS = 15_000
+"""A writer that dies inside its transaction holds back the readers of `control` no longer than this."""
+
+FENCES = (
+    ProducerFenced, InvalidProducerEpoch, InvalidTxnState, InvalidProducerIdMapping, OutOfOrderSequenceNumber,
+    UnknownProducerId, ConcurrentTransactions,
+)  # fmt: skip
+"""What a broker says to a writer that is no longer the newest."""
+
+Change = Callable[[Control | None], Control]
+"""Makes the new state from the present one (None: nothing serves yet). It may be called more than once. The revision,
+author, reason and time of what it returns are set by the writer."""
+
+
+class UnreadableControl(PenstockError):
+    """A record of the control topic is not a control record that this version knows.
+
+    `newer` says that it names a later schema: then only a later version of Penstock may write over it.
+    """
+
+    def __init__(self, topic: str, offset: int, reason: str, *, newer: bool = False) -> None:
+        self.topic, self.offset, self.reason, self.newer = topic, offset, reason, newer
+        fix = "Upgrade Penstock." if newer else "`penstock models use NAME@VERSION` writes a good one after it."
+        super().__init__(f"Record {offset} of {topic} is not a control record that can be used: {reason}. {fix}")
+
+
+class Contended(PenstockError):
+    """So many writers changed the same record at once that this one never came through; nothing was written.
+
+    >>> print(Contended("the control record of flights", attempts=30))
+    the control record of flights: 30 attempts were each overtaken by another writer; expected one. Try again later.
+    """
+
+    exit_code = Conflict.exit_code
+
+    def __init__(self, what: str, *, attempts: int) -> None:
+        self.what, self.attempts = what, attempts
+        super().__init__(
+            f"{what}: {attempts} attempts were each overtaken by another writer; expected one. Try again later."
+        )
+
+
+def read_control_record(record: ConsumerRecord, pipeline: str) -> Control | None:
+    """The state that a record of the control topic holds; None for another pipeline's.
+
+    Raises UnreadableControl, never anything else, for what a record may contain.
+    """
+    if record.key != pipeline.encode():
+        return None
+    schema = dict(record.headers).get(SCHEMA_HEADER)
+    if schema != CONTROL_SCHEMA[1]:
+        newer = schema is not None and schema.startswith(b"control/")
+        found = "no schema" if schema is None else f"schema {schema.decode(errors='replace')}"
+        raise UnreadableControl(
+            record.topic, record.offset, f"it names {found}, not {CONTROL_SCHEMA[1].decode()}", newer=newer
+        )
+    if record.value is None:
+        raise UnreadableControl(record.topic, record.offset, "it has no value")
+    try:
+        control = msgspec.json.decode(record.value, type=Control)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableControl(record.topic, record.offset, str(error).rstrip(".")) from error
+    if control.pipeline != pipeline:
+        raise UnreadableControl(record.topic, record.offset, f"it is of pipeline {control.pipeline!r}")
+    return control
+
+
+def unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def default_author() -> str:
+    """`user@host`, or the user's number where the machine has no name for it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+class _Fenced(Exception):
+    """Another writer came after this one."""
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The control topic as read: the last state, who wrote each record, and what could not be read last."""
+
+    current: Control | None
+    written: Mapping[bytes, Control]
+    unreadable: UnreadableControl | None
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Reads and changes the control record of one pipeline.
+
+    `options` are what aiokafka's clients need to connect; `clock` gives Unix ms. `max_attempts` bounds how often a
+    change is tried again after a fence, with `backoff_s` doubling up to `max_backoff_s` and full jitter in between; no
+    attempt takes longer than `deadline_s`.
+    """
+
+    options: Mapping[str, Any]
+    pipeline: str
+    control_topic: str
+    decisions_topic: str
+    clock: Callable[[], int] = unix_ms
+    max_attempts: int = 30
+    backoff_s: float = 0.1
+    max_backoff_s: float = 5.0
+    deadline_s: float = 30.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> ControlPlane:
+        topics = settings.topics
+        return cls(client_options(settings.kafka), settings.pipeline.name, topics.control.name, topics.decisions.name)
+
+    @property
+    def what(self) -> str:
+        return f"the control record of {self.pipeline}"
+
+    async def read(self) -> Control | None:
+        """What serves now; None where nothing was ever decided. Records that cannot be read are logged and left out.
+
+        Raises UnreachableError, TopicMissing.
+        """
+        async with opened(self.options) as consumer:
+            try:
+                return (await self._read_log(consumer, await self._partition(consumer))).current
+            except (KafkaError, TimeoutError) as error:
+                raise unreachable(self.options, error) from error
+
+    async def change(
+        self,
+        change: Change,
+        *,
+        command: str,
+        author: str | None = None,
+        reason: str,
+        expected_revision: int | None = None,
+    ) -> Control:
+        """Write a new state and the decision that led to it; returns the state that now serves.
+
+        `command` is what was asked for, in words a reader of `decisions` understands. With `expected_revision` (0:
+        nothing decided yet) the change is made only from that revision. A `change` that returns what it was given
+        writes nothing. Raises Conflict, Contended, UnreadableControl where a later version of Penstock wrote last,
+        UnreachableError, TopicMissing.
+        """
+        author = author or default_author()
+        tried: set[bytes] = set()
+        for attempt in range(self.max_attempts):
+            if attempt:
+                backoff_s = min(self.max_backoff_s, self.backoff_s * 2**attempt)
+                await asyncio.sleep(random.uniform(0, backoff_s))  # noqa: S311  (jitter, not a secret)
+            writer = uuid.uuid4().hex.encode()
+            try:
+                async with asyncio.timeout(self.deadline_s):
+                    return await self._attempt(
+                        change, command, author, reason, expected_revision, writer, frozenset(tried)
+                    )
+            except _Fenced:
+                log.info("%s: another writer was quicker at attempt %d", self.what, attempt + 1)
+                tried.add(writer)
+            except TimeoutError as error:
+                raise unreachable(self.options, f"no answer within {self.deadline_s:g} s") from error
+            except KafkaError as error:
+                raise unreachable(self.options, error) from error
+        raise Contended(self.what, attempts=self.max_attempts)
+
+    async def _attempt(
+        self,
+        change: Change,
+        command: str,
+        author: str,
+        reason: str,
+        expected_revision: int | None,
+        writer: bytes,
+        tried: frozenset[bytes],
+    ) -> Control:
+        async with opened(self.options) as consumer:
+            partition = await self._partition(consumer)
+            await partitions_of(consumer, self.decisions_topic)
+            producer = AIOKafkaProducer(
+                **self.options,
+                transactional_id=self.control_topic,
+                transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            )
+            try:
+                with _fences():
+                    await producer.start()
+                found = await self._read_log(consumer, partition)
+                for earlier in tried & found.written.keys():
+                    return found.written[earlier]
+                if found.unreadable is not None and found.unreadable.newer:
+                    raise found.unreadable
+                before = found.current
+                revision = before.revision if before else 0
+                if expected_revision is not None and revision != expected_revision:
+                    raise Conflict(self.what, expected_revision=expected_revision, found_revision=revision)
+                wanted = change(before)
+                if wanted == before:
+                    return wanted
+                after = msgspec.structs.replace(
+                    wanted, revision=revision + 1, author=author, reason=reason, time=self.clock()
+                )
+                await self._write(producer, before, after, command, writer)
+                return after
+            finally:
+                await closed(producer)
+
+    async def _write(
+        self, producer: AIOKafkaProducer, before: Control | None, after: Control, command: str, writer: bytes
+    ) -> None:
+        decision = Decision(
+            self.pipeline, after.revision, command, after.author, after.reason, after.time, before, after
+        )
+        key = self.pipeline.encode()
+        # Known before the transaction begins, so that nothing comes between the two sends.
+        for topic in (self.control_topic, self.decisions_topic):
+            await producer.partitions_for(topic)
+        with _fences():
+            await producer.begin_transaction()
+            try:
+                state = await producer.send(
+                    self.control_topic,
+                    key=key,
+                    value=msgspec.json.encode(after),
+                    partition=0,
+                    headers=[CONTROL_SCHEMA, (WRITER_HEADER, writer)],
+                )
+                trail = await producer.send(
+                    self.decisions_topic,
+                    key=key,
+                    value=msgspec.json.encode(decision),
+                    partition=0,
+                    headers=[DECISION_SCHEMA, (WRITER_HEADER, writer)],
+                )
+                await asyncio.gather(state, trail)
+            except KafkaError:
+                await _abandon(producer)
+                raise
+            await producer.commit_transaction()
+
+    async def _partition(self, consumer: AIOKafkaConsumer) -> TopicPartition:
+        partition = (await partitions_of(consumer, self.control_topic))[0]
+        consumer.assign([partition])
+        return partition
+
+    async def _read_log(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> _Log:
+        current: Control | None = None
+        unreadable: UnreadableControl | None = None
+        written: dict[bytes, Control] = {}
+        async for records in to_the_end(consumer, [partition], deadline_s=self.deadline_s):
+            for record in records:
+                try:
+                    control = read_control_record(record, self.pipeline)
+                except UnreadableControl as error:
+                    log.error("%s", error)
+                    unreadable = error
+                    continue
+                if control is not None:
+                    current, unreadable = control, None
+                    written[dict(record.headers).get(WRITER_HEADER, b"")] = control
+        return _Log(current, written, unreadable)
+
+
+async def _abandon(producer: AIOKafkaProducer) -> None:
+    """End a failed transaction: left open, it would hold back the readers until it times out."""
+    manager = producer._txn_manager
+    try:
+        if not manager.is_fatal_error():
+            await producer.abort_transaction()
+    finally:
+        # Where we were fenced, aiokafka has set the reason in futures of its own that nobody awaits, and asyncio would
+        # print each with its traceback: look at them here.
+        waiting = [manager.wait_for_transaction_end()]
+        for batches in producer._message_accumulator._batches.values():
+            waiting += [batch._drain_waiter for batch in batches]
+        for future in waiting:
+            if future.done() and not future.cancelled():
+                future.exception()
+
+
+class _fences:  # noqa: N801  (reads as a statement: with _fences():)
+    """Translates what a broker says to an overtaken writer, wherever aiokafka wraps it, to _Fenced."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        cause = error
+        while cause is not None:
+            if isinstance(cause, FENCES):
+                raise _Fenced from error
+            cause = cause.__cause__
+
+
+async def read_control(settings: Settings) -> Control | None:
+    """What serves now; see ControlPlane.read."""
+    return await ControlPlane.of(settings).read()
+
+
+async def change_control(
+    settings: Settings,
+    change: Change,
+    *,
+    command: str,
+    author: str | None = None,
+    reason: str,
+    expected_revision: int | None = None,
+) -> Control:
+    """Change what serves; see ControlPlane.change."""
+    return await ControlPlane.of(settings).change(
+        change, command=command, author=author, reason=reason, expected_revision=expected_revision
+    )
+
+
+async def use_champion(
+    settings: Settings, model: ModelRef, *, author: str | None = None, reason: str, expected_revision: int | None = None
+) -> Control:
+    """Let `model` answer from now on. Nothing is written where it answers already."""
+    return await change_control(
+        settings,
+        champion(settings.pipeline.name, model),
+        command=f"use {model}",
+        author=author,
+        reason=reason,
+        expected_revision=expected_revision,
+    )
+
+
+def champion(pipeline: str, model: ModelRef) -> Change:
+    """The change that lets `model` answer and leaves everything else as it is."""
+
+    def change(current: Control | None) -> Control:
+        if current is None:
+            return Control(pipeline, revision=0, champion=model, author="", reason="", time=0)
+        return msgspec.structs.replace(current, champion=model)
+
+    return change
+
+
+class ControlFollower:
+    """A running worker's view of the control record: the present state, then every change in order.
+
+        follower = ControlFollower.of(settings)
+        await follower.start()          # .current is what serves now (None: nothing decided yet)
+        async for control in follower:  # ends with stop()
+            ...
+
+    One plain consumer in no group: the state is everybody's. A broker that goes away is waited for, with the last state
+    kept. A record that cannot be read is logged in one sentence and changes nothing; so is a revision that is not
+    above the present one (a log that was read again, or made anew under a running worker).
+    """
+
+    def __init__(self, options: Mapping[str, Any], pipeline: str, topic: str, *, deadline_s: float = 30.0) -> None:
+        self._options, self._pipeline, self._topic = options, pipeline, topic
+        self._deadline_s = deadline_s
+        self._consumer: AIOKafkaConsumer | None = None
+        self.current: Control | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> ControlFollower:
+        return cls(client_options(settings.kafka), settings.pipeline.name, settings.topics.control.name)
+
+    async def start(self) -> None:
+        """Read the topic to its end. Raises UnreachableError, TopicMissing."""
+        consumer = await open_consumer(self._options)
+        try:
+            [partition, *_] = await partitions_of(consumer, self._topic)
+            consumer.assign([partition])
+            async for records in to_the_end(consumer, [partition], deadline_s=self._deadline_s):
+                for record in records:
+                    self._apply(record)
+        except (KafkaError, TimeoutError) as error:
+            await closed(consumer)
+            raise unreachable(self._options, error) from error
+        except BaseException:
+            await closed(consumer)
+            raise
+        self._consumer = consumer
+
+    async def __aiter__(self) -> AsyncIterator[Control]:
+        while (consumer := self._consumer) is not None:
+            try:
+                batches = await consumer.getmany(timeout_ms=1_000)
+            except KafkaError as error:
+                if self._consumer is None:
+                    return
+                log.warning("Following %s: %s. The last state stays; trying again.", self._topic, error)
+                await asyncio.sleep(1.0)
+                continue
+            for records in batches.values():
+                for record in records:
+                    if (control := self._apply(record)) is not None:
+                        yield control
+
+    async def stop(self) -> None:
+        """Stop following; what iterates ends. The last state stays in `.current`."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await closed(consumer)
+
+    def _apply(self, record: ConsumerRecord) -> Control | None:
+        """The new state, where the record brings one."""
+        try:
+            control = read_control_record(record, self._pipeline)
+        except UnreadableControl as error:
+            log.error("%s The state before it stays.", error)
+            return None
+        if control is None:
+            return None
+        if self.current is not None and control.revision <= self.current.revision:
+            log.warning(
+                "Record %d of %s holds revision %d; revision %d serves already. If the topic was made anew, restart "
+                "this worker.",
+                record.offset, self._topic, control.revision, self.current.revision,
+            )  # fmt: skip
+            return None
+        self.current = control
+        return control
