@@ -141,8 +141,8 @@ def write_project(
         partitions=PARTITIONS,
         replication_factor=replication_factor,
     )
-    for name, type, entity, field in _FEATURES:
-        text += _LOOKED_UP.format(name=name, type=type, entity=entity, field=field)
+    for name, kind, entity, field in _FEATURES:
+        text += _LOOKED_UP.format(name=name, type=kind, entity=entity, field=field)
         if entity != "plane":
             text += _HOURLY
     path = directory / "penstock.toml"

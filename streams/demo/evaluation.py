@@ -1,0 +1,41 @@
+"""How good the predictions were, once the flights have landed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.streams.demo.flights import Flights
+
+
+def auc(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+    """Area under the ROC curve by the rank sum of Mann and Whitney; ties count half, NaN where a class is absent.
+
+    >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0.0, 0.0, 1.0, 1.0]))
+    0.75
+    """
+    _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    positive = labels == 1
+    ones = int(positive.sum())
+    zeros = len(labels) - ones
+    if ones == 0 or zeros == 0:
+        return float("nan")
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+def auc_by_month(flights: Flights, scores: NDArray[np.floating]) -> dict[int, float]:
+    """Month → AUC over its flights that arrived and have a score (NaN: none); months with one class are left out."""
+    late = flights.late
+    judged = ~np.isnan(late) & ~np.isnan(scores)
+    found = {}
+    for month in np.unique(flights.month[judged]).tolist():
+        rows = judged & (flights.month == month)
+        found[month] = auc(scores[rows], late[rows])
+    return {month: value for month, value in found.items() if not np.isnan(value)}
+
+
+def overall_auc(flights: Flights, scores: NDArray[np.floating]) -> float:
+    """AUC over all flights that arrived and have a score."""
+    judged = ~np.isnan(flights.late) & ~np.isnan(scores)
+    return auc(scores[judged], flights.late[judged])
