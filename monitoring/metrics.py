@@ -6,9 +6,11 @@ Counting is per window, never per event, so it costs nothing next to scoring.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+GapKind = Literal["missing", "stale", "malformed"]
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
 _ROWS = (1, 4, 16, 64, 256, 1024, 2048, 4096, 16384)
 
@@ -69,7 +71,7 @@ class ScoreMetrics:
         *,
         rows: int,
         dead_letters: Iterable[tuple[str, str]] = (),
-        defaulted: Mapping[tuple[str, str], int] | None = None,
+        defaulted: Mapping[tuple[str, GapKind], int] | None = None,
     ) -> None:
         """One window: `rows` predictions, dead letters as (stage, error), gaps as {(feature, kind): values}."""
         dead = 0

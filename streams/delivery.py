@@ -18,10 +18,13 @@ output could commit past it.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
@@ -29,6 +32,19 @@ from mode import Service
 
 IN_FLIGHT = 8
 """Groups that may wait for Kafka's confirmation at once; more would only grow memory."""
+
+
+FAILED = 70
+"""Exit code of a worker that stopped because going on could have lost or doubled events; a supervisor restarts it."""
+
+log = logging.getLogger("penstock.delivery")
+
+
+def fatal(error: BaseException) -> NoReturn:
+    """End the process at once: after a failed output or a lost fence nothing more may be committed."""
+    log.critical("Stopping, to go on from the last committed offset: %s: %s", type(error).__name__, error)
+    sys.stderr.flush()
+    os._exit(FAILED)
 
 
 class OutputRecord(NamedTuple):
@@ -90,7 +106,9 @@ async def _send_all(producer: AIOKafkaProducer, outputs: Outputs) -> list[asynci
 class AtLeastOnce(Service):
     """One idempotent producer; blocks are acknowledged as Kafka confirms their outputs, in any order."""
 
-    def __init__(self, producer: Callable[[], AIOKafkaProducer], fatal: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, producer: Callable[[], AIOKafkaProducer], fatal: Callable[[BaseException], None] = fatal
+    ) -> None:
         super().__init__()
         self._producer = producer
         self._fatal = fatal
@@ -131,8 +149,8 @@ class ExactlyOnce(Service):
         *,
         group: str,
         new_producer: Callable[[str], AIOKafkaProducer],
-        fatal: Callable[[BaseException], None],
         transaction_s: float,
+        fatal: Callable[[BaseException], None] = fatal,
     ) -> None:
         super().__init__()
         self._group, self._new_producer, self._fatal, self._transaction_s = group, new_producer, fatal, transaction_s

@@ -17,8 +17,7 @@ Stock Faust must be corrected in six places for this (each was seen or read in i
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,33 +31,13 @@ from faust.types.tuples import ack_lock
 from mode import Service
 from mode.utils.futures import notify
 
-from penstock.schemas.events import ConsumedRecord
+from penstock.streams.blocks import Block, BlockOffsets, cut
 
 PRODUCER_BATCH_BYTES = 900_000
 """Holds a block's predictions and stays below Kafka's default limit; aiokafka's 16 KiB would cut them to pieces."""
 
 PRODUCER_REQUEST_BYTES = 32 * 1024 * 1024
 """No limit of our own: sizes are bounded where records are made, and by the broker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A run of one partition's records in offset order; offsets have holes where transactions left their markers."""
-
-    topic: str
-    partition: int
-    records: Sequence[ConsumedRecord]
-    size: int
-    """Bytes of keys and values."""
-
-    @property
-    def rows(self) -> int:
-        return len(self.records)
-
-    @property
-    def next_offset(self) -> int:
-        """The offset to commit when the whole block is done."""
-        return self.records[-1].offset + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +116,7 @@ class BlockConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
+        self._offsets: BlockOffsets[TP] = BlockOffsets()
         self._seek_lock = asyncio.Lock()
         self._seeks = 0
 
@@ -146,7 +125,7 @@ class BlockConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per block. Its offset is that of the block's last record."""
-        seeks = self._seeks
+        seeks, options = self._seeks, self.app.blocks
         fetched, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if not fetched or self.should_stop:
@@ -157,43 +136,13 @@ class BlockConsumer(driver.Consumer):
             return
         for topic_partition, records in fetched.items():
             tp = TP(topic_partition.topic, topic_partition.partition)
-            for block in self._cut(tp, records):
+            for block in cut(tp.topic, tp.partition, records, max_rows=options.max_rows, max_bytes=options.max_bytes):
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 if tp not in active:
                     break
-                first, last = block.records[0], block.records[-1].offset
-                self._delivered[tp].append(last)
-                yield (
-                    tp,
-                    ConsumerMessage(
-                        tp.topic,
-                        tp.partition,
-                        last,
-                        first.timestamp / 1000.0,
-                        0,
-                        None,
-                        None,
-                        block,
-                        None,
-                        0,
-                        0,
-                        tp,
-                        generation_id=generation,
-                    ),
-                )
-
-    def _cut(self, tp: TP, records: Sequence[ConsumedRecord]) -> list[Block]:
-        max_rows, max_bytes = self.app.blocks.max_rows, self.app.blocks.max_bytes
-        blocks, start, size = [], 0, 0
-        for position, record in enumerate(records):
-            length = len(record.value or b"") + len(record.key or b"")
-            if position > start and (position - start >= max_rows or size + length > max_bytes):
-                blocks.append(Block(tp.topic, tp.partition, records[start:position], size))
-                start, size = position, 0
-            size += length
-        blocks.append(Block(tp.topic, tp.partition, records[start:], size))
-        return blocks
+                self._offsets.delivered(tp, block.last_offset)
+                yield tp, _message(tp, block, generation)
 
     # Correction 1: acknowledgements and offsets, block by block.
 
@@ -206,7 +155,7 @@ class BlockConsumer(driver.Consumer):
             try:
                 if message.generation_id != self.app.consumer_generation_id:
                     return False
-                self._acked_index[message.tp].add(message.offset)
+                self._offsets.done(message.tp, message.offset)
                 self._acked[message.tp]  # its keys are the partitions that a commit looks at
                 self._n_acked += 1
                 return True
@@ -214,11 +163,7 @@ class BlockConsumer(driver.Consumer):
                 notify(self._waiting_for_ack)
 
     def _new_offset(self, tp: TP) -> int | None:
-        delivered, acked, last = self._delivered[tp], self._acked_index[tp], None
-        while delivered and delivered[0] in acked:
-            last = delivered.popleft()
-            acked.discard(last)
-        return None if last is None else last + 1
+        return self._offsets.committable(tp)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: a hole in the offsets lies inside or between blocks and is passed with them."""
@@ -267,8 +212,7 @@ class BlockConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         async with self._seek_lock:
-            self._delivered.clear()
-            self._acked_index.clear()
+            self._offsets.forget()
             await super().perform_seek()
             self._seeks += 1
 
@@ -286,6 +230,24 @@ class BlockConsumer(driver.Consumer):
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Nothing: see on_buffer_full."""
+
+
+def _message(tp: TP, block: Block, generation: int) -> ConsumerMessage:
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        block.last_offset,
+        block.records[0].timestamp / 1000.0,
+        0,
+        None,
+        None,
+        block,
+        None,
+        0,
+        0,
+        tp,
+        generation_id=generation,
+    )
 
 
 class BlockConsumerThread(driver.AIOKafkaConsumerThread):

@@ -1,0 +1,95 @@
+"""Blocks, how fetched records are cut into them, and which offset may be committed while they are in flight."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from penstock.schemas.events import ConsumedRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of one partition's records in offset order; offsets have holes where transactions left their markers."""
+
+    topic: str
+    partition: int
+    records: Sequence[ConsumedRecord]
+    size: int
+    """Bytes of keys and values."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.records)
+
+    @property
+    def last_offset(self) -> int:
+        return self.records[-1].offset
+
+    @property
+    def next_offset(self) -> int:
+        """The offset to commit when the whole block is done."""
+        return self.last_offset + 1
+
+
+def cut(
+    topic: str, partition: int, records: Sequence[ConsumedRecord], *, max_rows: int, max_bytes: int
+) -> Iterator[Block]:
+    """Blocks of at most `max_rows` and `max_bytes`, in order; a record that alone is larger is a block of its own."""
+    start = size = 0
+    for position, record in enumerate(records):
+        length = len(record.value or b"") + len(record.key or b"")
+        if position > start and (position - start >= max_rows or size + length > max_bytes):
+            yield Block(topic, partition, records[start:position], size)
+            start, size = position, 0
+        size += length
+    if start < len(records):
+        yield Block(topic, partition, records[start:], size)
+
+
+P = TypeVar("P", bound=Hashable)
+
+
+class BlockOffsets(Generic[P]):
+    """Which blocks of each partition were delivered and which of them are done.
+
+    Blocks are done in any order; what may be committed is the end of the unbroken run of done blocks, oldest first.
+
+    >>> offsets = BlockOffsets()
+    >>> for last in (9, 19, 29):
+    ...     offsets.delivered("p0", last)
+    >>> offsets.done("p0", 19)
+    >>> offsets.committable("p0") is None
+    True
+    >>> offsets.done("p0", 9)
+    >>> offsets.committable("p0")
+    20
+    """
+
+    def __init__(self) -> None:
+        self._delivered: defaultdict[P, deque[int]] = defaultdict(deque)
+        self._done: defaultdict[P, set[int]] = defaultdict(set)
+
+    def delivered(self, partition: P, last_offset: int) -> None:
+        """A block that ends with `last_offset` went out."""
+        self._delivered[partition].append(last_offset)
+
+    def done(self, partition: P, last_offset: int) -> None:
+        """The block that ends with `last_offset` is finished; one that was forgotten meanwhile is ignored."""
+        if last_offset in self._delivered[partition]:
+            self._done[partition].add(last_offset)
+
+    def committable(self, partition: P) -> int | None:
+        """The offset to commit, if it has moved since the last call."""
+        delivered, done, last = self._delivered[partition], self._done[partition], None
+        while delivered and delivered[0] in done:
+            last = delivered.popleft()
+            done.discard(last)
+        return None if last is None else last + 1
+
+    def forget(self) -> None:
+        """After a seek: what was delivered before it does not count any more."""
+        self._delivered.clear()
+        self._done.clear()
