@@ -24,8 +24,9 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -40,13 +41,13 @@ from aiokafka.errors import (
     UnknownProducerId,
 )
 
-from penstock.schemas.errors import Conflict, PenstockError
+from penstock.schemas.errors import Conflict, PenstockError, UnreachableError
 from penstock.schemas.records import CONTROL_SCHEMA, DECISION_SCHEMA, SCHEMA_HEADER, Control, Decision, ModelRef
-from penstock.streams.kafka import client_options
-from penstock.streams.reading import closed, open_consumer, opened, partitions_of, to_the_end, unreachable
+from penstock.streams import kafka as clients
+from penstock.streams.reading import to_the_end
 
 if TYPE_CHECKING:
-    from penstock.streams.settings import Settings
+    from penstock.streams.settings import KafkaSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ FENCES = (
     UnknownProducerId, ConcurrentTransactions,
 )  # fmt: skip
 """What a broker says to a writer that is no longer the newest."""
+
+READING = {"fetch_max_wait_ms": 100}
 
 Change = Callable[[Control | None], Control]
 """Makes the new state from the present one (None: nothing serves yet). It may be called more than once. The revision,
@@ -120,6 +123,12 @@ def read_control_record(record: ConsumerRecord, pipeline: str) -> Control | None
     return control
 
 
+def _silent(kafka: KafkaSettings, deadline_s: float) -> UnreachableError:
+    return UnreachableError(
+        "Kafka", kafka.address, f"no answer within {deadline_s:g} s", fix="`penstock doctor` tells more."
+    )
+
+
 def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -150,12 +159,11 @@ class _Log:
 class ControlPlane:
     """Reads and changes the control record of one pipeline.
 
-    `options` are what aiokafka's clients need to connect; `clock` gives Unix ms. `max_attempts` bounds how often a
-    change is tried again after a fence, with `backoff_s` doubling up to `max_backoff_s` and full jitter in between; no
-    attempt takes longer than `deadline_s`.
+    `clock` gives Unix ms. `max_attempts` bounds how often a change is tried again after a fence, with `backoff_s`
+    doubling up to `max_backoff_s` and full jitter in between; no attempt takes longer than `deadline_s`.
     """
 
-    options: Mapping[str, Any]
+    kafka: KafkaSettings
     pipeline: str
     control_topic: str
     decisions_topic: str
@@ -168,7 +176,7 @@ class ControlPlane:
     @classmethod
     def of(cls, settings: Settings) -> ControlPlane:
         topics = settings.topics
-        return cls(client_options(settings.kafka), settings.pipeline.name, topics.control.name, topics.decisions.name)
+        return cls(settings.kafka, settings.pipeline.name, topics.control.name, topics.decisions.name)
 
     @property
     def what(self) -> str:
@@ -179,11 +187,11 @@ class ControlPlane:
 
         Raises UnreachableError, TopicMissing.
         """
-        async with opened(self.options) as consumer:
-            try:
+        try:
+            async with clients.consumer(self.kafka, **READING) as consumer:
                 return (await self._read_log(consumer, await self._partition(consumer))).current
-            except (KafkaError, TimeoutError) as error:
-                raise unreachable(self.options, error) from error
+        except TimeoutError as error:
+            raise _silent(self.kafka, self.deadline_s) from error
 
     async def change(
         self,
@@ -217,9 +225,7 @@ class ControlPlane:
                 log.info("%s: another writer was quicker at attempt %d", self.what, attempt + 1)
                 tried.add(writer)
             except TimeoutError as error:
-                raise unreachable(self.options, f"no answer within {self.deadline_s:g} s") from error
-            except KafkaError as error:
-                raise unreachable(self.options, error) from error
+                raise _silent(self.kafka, self.deadline_s) from error
         raise Contended(self.what, attempts=self.max_attempts)
 
     async def _attempt(
@@ -232,36 +238,35 @@ class ControlPlane:
         writer: bytes,
         tried: frozenset[bytes],
     ) -> Control:
-        async with opened(self.options) as consumer:
+        async with AsyncExitStack() as stack:
+            consumer = await stack.enter_async_context(clients.consumer(self.kafka, **READING))
             partition = await self._partition(consumer)
-            await partitions_of(consumer, self.decisions_topic)
-            producer = AIOKafkaProducer(
-                **self.options,
-                transactional_id=self.control_topic,
-                transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            )
-            try:
-                with _fences():
-                    await producer.start()
-                found = await self._read_log(consumer, partition)
-                for earlier in tried & found.written.keys():
-                    return found.written[earlier]
-                if found.unreadable is not None and found.unreadable.newer:
-                    raise found.unreadable
-                before = found.current
-                revision = before.revision if before else 0
-                if expected_revision is not None and revision != expected_revision:
-                    raise Conflict(self.what, expected_revision=expected_revision, found_revision=revision)
-                wanted = change(before)
-                if wanted == before:
-                    return wanted
-                after = msgspec.structs.replace(
-                    wanted, revision=revision + 1, author=author, reason=reason, time=self.clock()
+            await clients.partitions(consumer, self.decisions_topic)
+            with _fences():
+                producer = await stack.enter_async_context(
+                    clients.producer(
+                        self.kafka,
+                        transactional_id=self.control_topic,
+                        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+                    )
                 )
-                await self._write(producer, before, after, command, writer)
-                return after
-            finally:
-                await closed(producer)
+            found = await self._read_log(consumer, partition)
+            for earlier in tried & found.written.keys():
+                return found.written[earlier]
+            if found.unreadable is not None and found.unreadable.newer:
+                raise found.unreadable
+            before = found.current
+            revision = before.revision if before else 0
+            if expected_revision is not None and revision != expected_revision:
+                raise Conflict(self.what, expected_revision=expected_revision, found_revision=revision)
+            wanted = change(before)
+            if wanted == before:
+                return wanted
+            after = msgspec.structs.replace(
+                wanted, revision=revision + 1, author=author, reason=reason, time=self.clock()
+            )
+            await self._write(producer, before, after, command, writer)
+            return after
 
     async def _write(
         self, producer: AIOKafkaProducer, before: Control | None, after: Control, command: str, writer: bytes
@@ -297,7 +302,7 @@ class ControlPlane:
             await producer.commit_transaction()
 
     async def _partition(self, consumer: AIOKafkaConsumer) -> TopicPartition:
-        partition = (await partitions_of(consumer, self.control_topic))[0]
+        partition = (await clients.partitions(consumer, self.control_topic))[0]
         consumer.assign([partition])
         return partition
 
@@ -408,32 +413,30 @@ class ControlFollower:
     above the present one (a log that was read again, or made anew under a running worker).
     """
 
-    def __init__(self, options: Mapping[str, Any], pipeline: str, topic: str, *, deadline_s: float = 30.0) -> None:
-        self._options, self._pipeline, self._topic = options, pipeline, topic
+    def __init__(self, kafka: KafkaSettings, pipeline: str, topic: str, *, deadline_s: float = 30.0) -> None:
+        self._kafka, self._pipeline, self._topic = kafka, pipeline, topic
         self._deadline_s = deadline_s
+        self._clients = AsyncExitStack()
         self._consumer: AIOKafkaConsumer | None = None
         self.current: Control | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> ControlFollower:
-        return cls(client_options(settings.kafka), settings.pipeline.name, settings.topics.control.name)
+        return cls(settings.kafka, settings.pipeline.name, settings.topics.control.name)
 
     async def start(self) -> None:
         """Read the topic to its end. Raises UnreachableError, TopicMissing."""
-        consumer = await open_consumer(self._options)
-        try:
-            [partition, *_] = await partitions_of(consumer, self._topic)
+        async with AsyncExitStack() as stack:
+            consumer = await stack.enter_async_context(clients.consumer(self._kafka, **READING))
+            [partition, *_] = await clients.partitions(consumer, self._topic)
             consumer.assign([partition])
-            async for records in to_the_end(consumer, [partition], deadline_s=self._deadline_s):
-                for record in records:
-                    self._apply(record)
-        except (KafkaError, TimeoutError) as error:
-            await closed(consumer)
-            raise unreachable(self._options, error) from error
-        except BaseException:
-            await closed(consumer)
-            raise
-        self._consumer = consumer
+            try:
+                async for records in to_the_end(consumer, [partition], deadline_s=self._deadline_s):
+                    for record in records:
+                        self._apply(record)
+            except TimeoutError as error:
+                raise _silent(self._kafka, self._deadline_s) from error
+            self._clients, self._consumer = stack.pop_all(), consumer
 
     async def __aiter__(self) -> AsyncIterator[Control]:
         while (consumer := self._consumer) is not None:
@@ -452,9 +455,8 @@ class ControlFollower:
 
     async def stop(self) -> None:
         """Stop following; what iterates ends. The last state stays in `.current`."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await closed(consumer)
+        self._consumer = None
+        await self._clients.aclose()
 
     def _apply(self, record: ConsumerRecord) -> Control | None:
         """The new state, where the record brings one."""

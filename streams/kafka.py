@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 START_DEADLINE_S = 15.0
 """How long a client of the command line tries to reach a broker."""
+
+CLOSE_DEADLINE_S = 10.0
+"""How long a client tries to hand over what it still holds when it is closed."""
 
 _WHERE = "Start the brokers, correct kafka.servers, or use --embedded."
 
@@ -180,7 +183,10 @@ async def _running(
             await _start(client, kafka, deadline_s)
             yield
         finally:
-            await stop()
+            # Without a deadline, an idempotent producer would wait for ever for a broker that has gone.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_DEADLINE_S):
+                    await stop()
 
 
 async def _start(client: Any, kafka: KafkaSettings, deadline_s: float) -> None:
