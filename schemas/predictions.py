@@ -121,7 +121,8 @@ def _join(pieces: list[Any]) -> Any:
     """Arrays and constants, row by row. Constants that touch are one: the kernel pays for each piece."""
     joined: list[Any] = []
     for constant, run in groupby(pieces, lambda piece: isinstance(piece, str)):
-        joined += ["".join(run)] if constant else run
+        together = list(run)
+        joined += ["".join(together)] if constant else together
     return pc.binary_join_element_wise(*joined, "")
 
 

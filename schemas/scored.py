@@ -1,0 +1,326 @@
+"""The scored log: blocks of rows with everything that a later reader needs, as Arrow IPC streams.
+
+Shadow, watch, replay, training sets and notebooks all read this log, so each value is plain Arrow (LZ4) that any reader
+opens. Features lie in one matrix per type, which is cheaper than a column each; the schema's metadata, key `penstock`,
+is a JSON object that names them. Arrow IPC has no checksum of its own and decodes nearly every flipped bit to something
+wrong: the header `penstock-crc32` of the record holds the CRC-32 of the value, and `decode` insists on it.
+
+| column | type |
+|---|---|
+| id, key | string, binary or null |
+| offset, event_time, timestamp, routing_revision | int64; times in Unix ms, `timestamp` is the broker's |
+| floats, integers | fixed_size_list of float32 (NaN: missing), int64 (-2^63: missing; bools 0 and 1) |
+| category:NAME | dictionary of string, null: missing |
+| vector:NAME | fixed_size_list of float32, all NaN: missing |
+| ages | fixed_size_list of float32: seconds from writing to the event, per looked-up feature (NaN: no value) |
+| defaulted | fixed_size_binary, one bit per feature, the first feature in the highest bit |
+| score, scores | float32, fixed_size_list of float32 where the model has several outputs |
+| variant, model | dictionary of string; the model as NAME@VERSION |
+
+A reader ignores columns and metadata that it does not know.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Floats, Layout
+from penstock.schemas.errors import PenstockError
+from penstock.schemas.records import SCORED_SCHEMA
+from penstock.schemas.topics import SCORED_RECORD_LIMIT
+
+CHECKSUM_HEADER = "penstock-crc32"
+_METADATA = b"penstock"
+_UNREADABLE = (
+    pa.ArrowException, msgspec.MsgspecError, OSError,  # no Arrow, no metadata
+    LookupError, ValueError, TypeError, AttributeError, StopIteration,  # Arrow, but other columns, or no batch
+)  # fmt: skip
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+class CorruptBlock(PenstockError):
+    """A record of the scored log that is not what was written.
+
+    >>> print(CorruptBlock("flights.scored, partition 0, offset 7", "its checksum does not match"))
+    flights.scored, partition 0, offset 7: the scored block cannot be read: its checksum does not match.
+    """
+
+    def __init__(self, place: str, cause: str) -> None:
+        self.place, self.cause = place, cause
+        super().__init__(f"{place}: the scored block cannot be read: {cause}.")
+
+
+class RowTooLarge(PenstockError):
+    """One row alone exceeds a record of the scored log. The caller makes it a dead letter and encodes the others."""
+
+    def __init__(self, partition: int, offset: int, size: int, limit: int) -> None:
+        self.partition, self.offset, self.size, self.limit = partition, offset, size, limit
+        super().__init__(
+            f"The event at partition {partition}, offset {offset} takes {size} bytes in the scored log; "
+            f"a record holds {limit}. Shorten its id, key or categories."
+        )
+
+
+class EncodedRecord(NamedTuple):
+    """One record of the `scored` topic, without a key."""
+
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    first_offset: int
+    last_offset: int
+    rows: int
+
+
+@dataclass(slots=True)
+class ScoredBlock:
+    """Scored rows of one source partition, in ascending order of offset.
+
+    ids                [rows]
+    keys               [rows] the keys that routing and sampling used
+    offsets            [rows] int64, in the events topic
+    event_times        [rows] int64 Unix ms
+    timestamps         [rows] int64 Unix ms, the broker's
+    columns            every feature of the catalogue, before any model's vocabulary or scaling
+    aged               names of the looked-up features
+    ages               [rows, len(aged)] float32 seconds; NaN: no value was found
+    defaulted          [rows, len(columns.layout.names)] bool
+    score              [rows] float32
+    scores             [rows, outputs] float32, or None
+    variants, models   which share of the traffic, and which model as NAME@VERSION; nothing is missing
+    routing_revisions  [rows] int64
+    partition          of the events topic
+    scored_at          Unix ms
+    runtime            what computed the scores: equal bit by bit only where this is equal
+    """
+
+    ids: list[str]
+    keys: list[bytes | None]
+    offsets: NDArray[np.int64]
+    event_times: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    columns: Columns
+    aged: tuple[str, ...]
+    ages: Floats
+    defaulted: NDArray[np.bool_]
+    score: Floats
+    scores: Floats | None
+    variants: Category
+    models: Category
+    routing_revisions: NDArray[np.int64]
+    partition: int
+    scored_at: int
+    runtime: str
+
+    @property
+    def rows(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: slice | NDArray[np.intp]) -> ScoredBlock:
+        """Some of the rows, in ascending order; a slice shares memory, an index array copies."""
+        indices = range(self.rows)[rows] if isinstance(rows, slice) else rows.tolist()
+        taken: dict[str, Any] = {}
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                taken[name] = [value[index] for index in indices]
+            elif isinstance(value, np.ndarray):
+                taken[name] = value[rows]
+            elif isinstance(value, Category):
+                taken[name] = Category(value.codes[rows], value.values)
+        return replace(self, columns=self.columns.take(rows), **taken)
+
+    def to_table(self) -> pa.Table:
+        """For notebooks: one column per feature under its own name, missing values null, times as timestamps."""
+        from penstock.schemas.scored_table import table
+
+        return table(self)
+
+
+class _Metadata(msgspec.Struct):
+    partition: int
+    scored_at: int
+    runtime: str
+    floats: list[str]
+    integers: list[str]
+    categories: list[str]
+    vectors: list[tuple[str, int]]
+    aged: list[str]
+    outputs: int
+    """0: no `scores`."""
+
+
+def encode(
+    block: ScoredBlock, withhold: Collection[str] = (), *, limit: int = SCORED_RECORD_LIMIT
+) -> list[EncodedRecord]:
+    """The records of a block, in order; cut where one would exceed `limit` bytes. No rows, no record.
+
+    `withhold` names the features, sensitive ones, whose values stay out of the log: they read back as missing.
+
+    Raises RowTooLarge when a row does not fit into a record of its own; then nothing was encoded.
+    """
+    if not block.rows:
+        return []
+    value = _write(block, withhold)
+    if len(value) <= limit:
+        headers = [SCORED_SCHEMA, (CHECKSUM_HEADER, b"%08x" % zlib.crc32(value))]
+        return [EncodedRecord(value, headers, int(block.offsets[0]), int(block.offsets[-1]), block.rows)]
+    if block.rows == 1:
+        raise RowTooLarge(block.partition, int(block.offsets[0]), len(value), limit)
+    step = -(-block.rows // (len(value) // limit + 1))
+    parts = (block.take(slice(start, start + step)) for start in range(0, block.rows, step))
+    return [record for part in parts for record in encode(part, withhold, limit=limit)]
+
+
+def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], *, place: str = "the scored log") -> ScoredBlock:
+    """What `encode` was given. Its arrays are read-only views of the value.
+
+    Raises CorruptBlock, which names `place`, for anything else.
+    """
+    found = dict(headers)
+    schema, checksum = found.get(SCORED_SCHEMA[0]), found.get(CHECKSUM_HEADER)
+    if schema != SCORED_SCHEMA[1]:
+        raise CorruptBlock(place, f"its schema is {schema!r}, not {SCORED_SCHEMA[1]!r}")
+    if value is None or checksum is None or checksum != b"%08x" % zlib.crc32(value):
+        raise CorruptBlock(place, "its checksum does not match")
+    try:
+        return _read(value)
+    except _UNREADABLE as error:
+        raise CorruptBlock(place, f"the checksum is right, the content is not: {error}") from error
+
+
+def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
+    columns = _without(block.columns, withhold)
+    layout = columns.layout
+    arrays = {
+        "id": pa.array(block.ids, pa.string()),
+        "key": pa.array(block.keys, pa.binary()),
+        "offset": pa.array(block.offsets),
+        "event_time": pa.array(block.event_times),
+        "timestamp": pa.array(block.timestamps),
+        "floats": _matrix(columns.floats),
+        "integers": _matrix(columns.integers),
+        **{f"category:{n}": _dictionary(c) for n, c in zip(layout.categories, columns.categories, strict=True)},
+        **{f"vector:{n}": _matrix(v) for (n, _), v in zip(layout.vectors, columns.vectors, strict=True)},
+        "ages": _matrix(block.ages),
+        "defaulted": _bits(block.defaulted),
+        "score": pa.array(block.score),
+        "scores": None if block.scores is None else _matrix(block.scores),
+        "variant": _dictionary(block.variants),
+        "model": _dictionary(block.models),
+        "routing_revision": pa.array(block.routing_revisions),
+    }
+    present = {name: array for name, array in arrays.items() if array is not None}
+    outputs = 0 if block.scores is None else block.scores.shape[1]
+    metadata = _Metadata(
+        block.partition, block.scored_at, block.runtime, list(layout.floats), list(layout.integers),
+        list(layout.categories), list(layout.vectors), list(block.aged), outputs,
+    )  # fmt: skip
+    batch = pa.RecordBatch.from_pydict(present, metadata={_METADATA: msgspec.json.encode(metadata)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=_LZ4) as writer:
+        writer.write_batch(batch)
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
+
+
+def _read(value: bytes) -> ScoredBlock:
+    with pa.ipc.open_stream(value) as reader:
+        batch = reader.read_next_batch()
+    batch.validate(full=True)
+    about = msgspec.json.decode(batch.schema.metadata[_METADATA], type=_Metadata)
+    rows = batch.num_rows
+    layout = Layout(tuple(about.floats), tuple(about.integers), tuple(about.categories), tuple(about.vectors))
+
+    def numbers(name: str) -> NDArray[Any]:
+        return batch.column(name).to_numpy()  # type: ignore[no-any-return]
+
+    def matrix(name: str, width: int, dtype: type[np.generic]) -> NDArray[Any]:
+        values = batch.column(name).flatten().to_numpy() if width else np.empty(0, dtype)
+        return values.astype(dtype, copy=False).reshape(rows, width)
+
+    columns = Columns(
+        layout,
+        matrix("floats", len(layout.floats), np.float32),
+        matrix("integers", len(layout.integers), np.int64),
+        tuple(_category(batch.column(f"category:{name}")) for name in layout.categories),
+        tuple(matrix(f"vector:{name}", width, np.float32) for name, width in layout.vectors),
+    )
+    return ScoredBlock(
+        ids=batch.column("id").to_pylist(),
+        keys=batch.column("key").to_pylist(),
+        offsets=numbers("offset"),
+        event_times=numbers("event_time"),
+        timestamps=numbers("timestamp"),
+        columns=columns,
+        aged=tuple(about.aged),
+        ages=matrix("ages", len(about.aged), np.float32),
+        defaulted=_unpacked(batch.column("defaulted"), rows, len(layout.names)),
+        score=numbers("score"),
+        scores=matrix("scores", about.outputs, np.float32) if about.outputs else None,
+        variants=_category(batch.column("variant")),
+        models=_category(batch.column("model")),
+        routing_revisions=numbers("routing_revision"),
+        partition=about.partition,
+        scored_at=about.scored_at,
+        runtime=about.runtime,
+    )
+
+
+def _without(columns: Columns, withheld: Collection[str]) -> Columns:
+    layout = columns.layout
+    if not set(withheld).intersection(layout.names):
+        return columns
+    return Columns(
+        layout,
+        np.where([name in withheld for name in layout.floats], np.float32(np.nan), columns.floats),
+        np.where([name in withheld for name in layout.integers], np.int64(MISSING_INTEGER), columns.integers),
+        tuple(
+            Category(np.full(columns.rows, -1, np.int32), ()) if name in withheld else category
+            for name, category in zip(layout.categories, columns.categories, strict=True)
+        ),
+        tuple(
+            np.full_like(vector, np.nan) if name in withheld else vector
+            for (name, _), vector in zip(layout.vectors, columns.vectors, strict=True)
+        ),
+    )
+
+
+def _matrix(values: NDArray[Any]) -> Any:
+    width = values.shape[1]
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width) if width else None
+
+
+def _bits(mask: NDArray[np.bool_]) -> Any:
+    packed = np.packbits(mask, axis=1)
+    kind = pa.binary(packed.shape[1])
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(mask), [None, pa.py_buffer(packed)])
+
+
+def _unpacked(array: Any, rows: int, features: int) -> NDArray[np.bool_]:
+    width = array.type.byte_width
+    packed = np.frombuffer(array.buffers()[1] or b"", np.uint8)[array.offset * width :][: rows * width]
+    return np.unpackbits(packed.reshape(rows, width), axis=1, count=features).view(np.bool_)
+
+
+def _dictionary(category: Category) -> Any:
+    """Only with the values that its rows use: others belong to other records, or are withheld."""
+    codes, values = category.codes, category.values
+    used = np.bincount(codes + 1, minlength=len(values) + 1)[1:] > 0
+    if not used.all():
+        table = np.append(np.cumsum(used) - 1, -1).astype(np.int32)  # its last entry serves code -1
+        codes, values = table[codes], tuple(value for value, kept in zip(values, used.tolist(), strict=True) if kept)
+    missing = codes < 0
+    indices = pa.array(codes, mask=missing if missing.any() else None)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
+
+
+def _category(array: Any) -> Category:
+    return Category(array.indices.fill_null(-1).to_numpy(), tuple(array.dictionary.to_pylist()))
