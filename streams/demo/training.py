@@ -80,7 +80,7 @@ def train(columns: Columns, late: NDArray[np.float32], *, numbers: tuple[str, ..
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """One seed and one thread: sums come in the same order on every machine, and small batches gain nothing from more."""
+    """One seed, and one thread: sums come in the same order everywhere, and small batches gain nothing from more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
