@@ -1,0 +1,190 @@
+"""The table of topics and the broker: create what is missing, tell what differs. Nothing that exists is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from penstock.schemas.errors import PenstockError
+from penstock.schemas.topics import Topic
+from penstock.streams import kafka
+from penstock.streams.settings import Settings
+
+_ALTER_PARTITIONS = "kafka-topics.sh --alter --topic {topic} --partitions {expected}"
+_ALTER_SETTING = "kafka-configs.sh --alter --topic {topic} --add-config {setting}={expected}"
+
+
+class TopicRefused(PenstockError):
+    """The brokers would not create a topic.
+
+    >>> print(TopicRefused("flights.scored", "replication factor 3 with 1 broker"))
+    The topic flights.scored was not created: replication factor 3 with 1 broker. Correct [kafka] in the configuration.
+    """
+
+    exit_code = 3
+
+    def __init__(self, topic: str, reason: str) -> None:
+        self.topic, self.reason = topic, reason
+        super().__init__(f"The topic {topic} was not created: {reason}. Correct [kafka] in the configuration.")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which a topic is not what the table says.
+
+    >>> print(Difference("flights.scored", "partitions", "2", "4"))
+    flights.scored: partitions is 2, expected 4
+    """
+
+    topic: str
+    setting: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.setting} is {self.found}, expected {self.expected}"
+
+    @property
+    def fix(self) -> str:
+        """What to type with Kafka's own tools."""
+        template = _ALTER_PARTITIONS if self.setting == "partitions" else _ALTER_SETTING
+        return template.format(topic=self.topic, setting=self.setting, expected=self.expected)
+
+
+@dataclass(frozen=True)
+class FoundTopic:
+    """A topic as the brokers have it."""
+
+    partitions: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table beside the broker. `partitions` is that of the events topic, or what it would be created with."""
+
+    present: tuple[Topic, ...]
+    missing: tuple[Topic, ...]
+    differences: tuple[Difference, ...]
+    partitions: int
+
+
+def compare(table: Sequence[Topic], found: Mapping[str, FoundTopic], partitions: int) -> Comparison:
+    """What is missing of `table` (its first topic is the events topic), and what differs.
+
+    The events topic belongs to the user: of its settings only the message size matters, as what is larger than
+    `events.max_bytes` would not fit into `dead-letters`. Elsewhere more retention and larger messages are welcome.
+    """
+    events = table[0]
+    if events.name in found:
+        partitions = found[events.name].partitions
+    present = tuple(topic for topic in table if topic.name in found)
+    differences = [
+        difference
+        for topic in present
+        for difference in (
+            _events_differences(topic, found[topic.name])
+            if topic is events
+            else _differences(topic, found[topic.name], partitions)
+        )
+    ]
+    missing = tuple(topic for topic in table if topic.name not in found)
+    return Comparison(present, missing, tuple(differences), partitions)
+
+
+def _events_differences(topic: Topic, found: FoundTopic) -> Iterator[Difference]:
+    limit = found.settings.get("max.message.bytes")
+    # Kafka's limit counts the record batch, so its default stands 12 bytes above a round megabyte.
+    if limit is not None and int(limit) > topic.max_message_bytes + 12:
+        yield Difference(topic.name, "max.message.bytes", limit, str(topic.max_message_bytes))
+
+
+def _differences(topic: Topic, found: FoundTopic, partitions: int) -> Iterator[Difference]:
+    expected = topic.partitions or partitions
+    if found.partitions != expected:
+        yield Difference(topic.name, "partitions", str(found.partitions), str(expected))
+    for setting, wanted in topic.settings().items():
+        value = found.settings.get(setting)
+        if value is not None and not _ENOUGH[setting](value, wanted):
+            yield Difference(topic.name, setting, value, wanted)
+
+
+def _at_least(found: str, wanted: str) -> bool:
+    return int(found) >= int(wanted)
+
+
+def _kept_as_long(found: str, wanted: str) -> bool:
+    return int(found) == -1 or (int(wanted) != -1 and int(found) >= int(wanted))
+
+
+_ENOUGH: dict[str, Callable[[str, str], bool]] = {
+    "cleanup.policy": str.__eq__,
+    "retention.ms": _kept_as_long,
+    "max.message.bytes": _at_least,
+}
+
+
+async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, FoundTopic]:
+    """Those of `names` that exist."""
+    existing = set(await admin.list_topics())
+    wanted = [name for name in names if name in existing]
+    if not wanted:
+        return {}
+    described = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(wanted)}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
+    settings: dict[str, dict[str, str]] = {}
+    for answer in await admin.describe_configs(resources):
+        for code, message, _, name, entries in answer.resources:
+            _check(name, code, message)
+            settings[name] = {entry[0]: entry[1] for entry in entries}
+    return {name: FoundTopic(described[name], settings[name]) for name in wanted}
+
+
+async def inspect(settings: Settings, *, deadline_s: float = kafka.START_DEADLINE_S) -> Comparison:
+    """Compare the pipeline's table with the brokers. Raises UnreachableError and AccessRefused."""
+    table = settings.topics.table()
+    async with kafka.admin(settings.kafka, deadline_s=deadline_s) as admin:
+        found = await read_topics(admin, [topic.name for topic in table])
+    return compare(table, found, settings.kafka.partitions)
+
+
+async def create(settings: Settings, *, partitions: int | None = None) -> Comparison:
+    """Create what is missing, all of the table, also the topics of roles that do not run yet: they cost nothing.
+
+    Returns the comparison from before. `partitions` is for the events topic, if it does not exist yet; topics that
+    follow its partitions get those it has. Raises TopicRefused, UnreachableError and AccessRefused.
+    """
+    table = settings.topics.table()
+    async with kafka.admin(settings.kafka) as admin:
+        found = await read_topics(admin, [topic.name for topic in table])
+        comparison = compare(table, found, partitions or settings.kafka.partitions)
+        wanted = [_new_topic(topic, comparison.partitions, settings) for topic in comparison.missing]
+        if wanted:
+            answer = await admin.create_topics(wanted)
+            for name, code, message in answer.topic_errors:
+                if errors.for_code(code) is not errors.TopicAlreadyExistsError:  # somebody else was faster
+                    _check(name, code, message)
+    return comparison
+
+
+def _new_topic(topic: Topic, partitions: int, settings: Settings) -> NewTopic:
+    return NewTopic(
+        topic.name,
+        topic.partitions or partitions,
+        settings.kafka.replication_factor,
+        topic_configs=topic.settings(),
+    )
+
+
+def _check(topic: str, code: int, message: str | None) -> None:
+    error: Any = errors.for_code(code)
+    if error is errors.NoError:
+        return
+    if issubclass(error, (errors.TopicAuthorizationFailedError, errors.ClusterAuthorizationFailedError)):
+        raise error(topic)  # becomes AccessRefused
+    raise TopicRefused(topic, (message or error.description or error.__name__).rstrip("."))
