@@ -43,7 +43,8 @@ _UNREADABLE = (
     pa.ArrowException, msgspec.MsgspecError, OSError,  # no Arrow, no metadata
     LookupError, ValueError, TypeError, AttributeError, StopIteration,  # Arrow, but other columns, or no batch
 )  # fmt: skip
-_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # a block is too small to gain from them
+_ONE_THREAD = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 class CorruptBlock(PenstockError):
@@ -232,7 +233,7 @@ def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
 
 
 def _read(value: bytes) -> ScoredBlock:
-    with pa.ipc.open_stream(value) as reader:
+    with pa.ipc.open_stream(value, options=_ONE_THREAD) as reader:
         batch = reader.read_next_batch()
     batch.validate(full=True)
     about = msgspec.json.decode(batch.schema.metadata[_METADATA], type=_Metadata)
@@ -299,8 +300,11 @@ def _matrix(values: NDArray[Any]) -> Any:
 
 
 def _bits(mask: NDArray[np.bool_]) -> Any:
-    packed = np.packbits(mask, axis=1)
-    kind = pa.binary(packed.shape[1])
+    rows, features = mask.shape
+    kind = pa.binary(-(-features // 8))
+    padded = np.zeros((rows, 8 * kind.byte_width), np.bool_)  # whole bytes per row: packing along an axis is slow
+    padded[:, :features] = mask
+    packed = np.packbits(padded)
     return pa.FixedSizeBinaryArray.from_buffers(kind, len(mask), [None, pa.py_buffer(packed)])
 
 
@@ -323,4 +327,6 @@ def _dictionary(category: Category) -> Any:
 
 
 def _category(array: Any) -> Category:
-    return Category(array.indices.fill_null(-1).to_numpy(), tuple(array.dictionary.to_pylist()))
+    indices = array.indices
+    codes = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
+    return Category(codes, tuple(array.dictionary.to_pylist()))
