@@ -1,0 +1,156 @@
+"""The texts in the fields of Redis hashes, as numbers, strings and vectors: a column at a time.
+
+Floats and ints are decimal text; bools `0`, `1`, `true`, `false`; categories UTF-8; vectors a JSON array, `[0.1,2]`.
+`null` is missing, like a field that is not there. Everything else is malformed: other text, NaN and infinities, what
+overflows float32 or int64, a vector of another length. A text reads the same whatever stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import cast
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.schemas.columns import MISSING_INTEGER
+
+Cell = bytes | None
+"""One field of a hash; None where it is not there."""
+
+LARGEST_EXACT = 2.0**53
+"""Whole numbers up to here are exact in float64."""
+
+_NOT_PARSED = (msgspec.MsgspecError, ValueError, RecursionError)
+_MISSING_INTEGER_TEXT = str(MISSING_INTEGER).encode()
+_BOOLS: dict[Cell, int] = {b"0": 0, b"1": 1, b"true": 1, b"false": 0, b"null": MISSING_INTEGER, None: MISSING_INTEGER}
+_decode_floats = msgspec.json.Decoder(list[float | None]).decode
+_decode_integers = msgspec.json.Decoder(list[int]).decode
+_decode_vector = msgspec.json.Decoder(list[float] | None).decode
+_decode_vectors = msgspec.json.Decoder(list[list[float] | None]).decode
+
+
+def floats(cells: list[Cell], width: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Values [cells / width, width], NaN where missing or malformed, and which of them are malformed."""
+    malformed = np.zeros(len(cells), np.bool_)
+    values = _all_floats(cells)
+    if values is None:
+        values = []
+        for start in range(0, len(cells), width):
+            row = cells[start : start + width]
+            parsed = _all_floats(row)
+            if parsed is None:
+                parsed = [_float(cell) for cell in row]
+                malformed[start : start + width] = [value is not None and math.isnan(value) for value in parsed]
+            values += parsed
+    return np.array(values, np.float64).reshape(-1, width), malformed.reshape(-1, width)
+
+
+def _all_floats(cells: list[Cell]) -> list[float | None] | None:
+    """The numbers in `cells`, or None unless each is one JSON number or null.
+
+    Joining is safe because the count is exact: a cell always adds at least one element, or the JSON does not parse.
+    """
+    try:
+        text = b",".join(cells)  # type: ignore[arg-type] # None raises: the usual window pays no check
+    except TypeError:
+        text = b",".join([b"null" if cell is None else cell for cell in cells])
+    try:
+        values = _decode_floats(b"[" + text + b"]")
+    except _NOT_PARSED:
+        return None
+    return values if len(values) == len(cells) else None
+
+
+def _float(cell: Cell) -> float | None:
+    """One number; None where missing, NaN where malformed."""
+    if cell is None or cell.strip() == b"null":
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) and b"_" not in cell else math.nan
+
+
+def integers(cells: list[Cell]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    try:
+        text = b",".join([_MISSING_INTEGER_TEXT if cell is None else cell for cell in cells])
+        values = np.array(_decode_integers(b"[" + text + b"]"), np.int64)
+        if len(values) == len(cells):
+            return values, np.zeros(len(cells), np.bool_)
+    except (*_NOT_PARSED, OverflowError):
+        pass  # some cell is no int64: each is read by itself
+    parsed = [_integer(cell) for cell in cells]
+    return (
+        np.array([MISSING_INTEGER if value is None else value for value in parsed], np.int64),
+        np.array([value is None for value in parsed], np.bool_),
+    )
+
+
+def _integer(cell: Cell) -> int | None:
+    """One int64, MISSING_INTEGER where missing, None where malformed. `3.0` is 3, as other writers put it."""
+    if cell is None or cell.strip() == b"null":
+        return MISSING_INTEGER
+    if b"_" in cell:
+        return None
+    try:
+        value = int(cell)
+    except ValueError:
+        number = _float(cell)
+        if number is None or not number.is_integer() or abs(number) > LARGEST_EXACT:
+            return None
+        value = int(number)
+    return value if MISSING_INTEGER <= value < 2**63 else None
+
+
+def bools(cells: list[Cell]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    values = [_BOOLS.get(cell) for cell in cells]
+    malformed = np.array([value is None for value in values], np.bool_)
+    return np.array([MISSING_INTEGER if value is None else value for value in values], np.int64), malformed
+
+
+def strings(cells: list[Cell]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    texts: dict[Cell, str | None] = {None: None}
+    broken: set[Cell] = set()
+    for cell in set(cells) - {None}:
+        try:
+            # A category repeats in thousands of cached rows: they share one string.
+            texts[cell] = sys.intern(cast(bytes, cell).decode())
+        except UnicodeDecodeError:
+            texts[cell] = None
+            broken.add(cell)
+    values = np.empty(len(cells), object)
+    values[:] = [texts[cell] for cell in cells]
+    malformed = np.array([cell in broken for cell in cells], np.bool_) if broken else np.zeros(len(cells), np.bool_)
+    return values, malformed
+
+
+def vectors(cells: list[Cell], width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    text = b",".join([b"null" if cell is None else cell for cell in cells])
+    try:
+        decoded: list[list[float] | None] | None = _decode_vectors(b"[" + text + b"]")
+    except _NOT_PARSED:
+        decoded = None
+    if decoded is None or len(decoded) != len(cells):
+        decoded = [_vector(cell) for cell in cells]
+    malformed = np.array([vector is not None and len(vector) != width for vector in decoded], np.bool_)
+    nothing = [math.nan] * width
+    with np.errstate(over="ignore"):
+        values = np.array([v if v is not None and len(v) == width else nothing for v in decoded]).astype(np.float32)
+    overflowed = np.isinf(values).any(axis=1)
+    values[overflowed] = np.nan
+    malformed |= overflowed
+    return values.reshape(len(cells), width), malformed
+
+
+def _vector(cell: Cell) -> list[float] | None:
+    """One vector; None where missing, an empty list, which is no feature's length, where malformed."""
+    if cell is None:
+        return None
+    try:
+        return cast("list[float] | None", _decode_vector(cell))
+    except _NOT_PARSED:
+        return []
