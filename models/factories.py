@@ -1,0 +1,87 @@
+"""`module:function` → a network. The code is the operator's own; a package only names it.
+
+A manifest must not be able to call whatever is importable (`os:system` is one name away), so a factory is an nn.Module
+subclass, or a function defined in the named module and annotated to return one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.schemas.errors import ModelRefused
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def load_object(target: str, model: str) -> Any:
+    """What `module:name` names; modules of the current directory come first, as with `python -m`.
+
+    Raises ModelRefused with a sentence that says which part was not found, or what the import raised.
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name.isidentifier():
+        raise ModelRefused(model, f"{target!r} is not `module:function`", fix="For example models.net:build.")
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            cause = f"the module {module_name!r} of {target!r} cannot be found"
+            raise ModelRefused(
+                model, cause, fix="Install its code, or start in the directory that holds it."
+            ) from error
+        raise ModelRefused(
+            model, f"the module {module_name!r} needs {error.name!r}, which is not installed", fix="Install it."
+        ) from error
+    except Exception as error:  # whatever the user's module raises on import
+        raise ModelRefused(model, f"importing {module_name!r} raised {type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        where = getattr(module, "__file__", None) or "built in"
+        raise ModelRefused(model, f"the module {module_name!r} ({where}) has no {name!r}")
+    return getattr(module, name)
+
+
+def build_network(target: str, arguments: Mapping[str, Any], model: str) -> nn.Module:
+    """Call the factory with the arguments.
+
+    Raises ModelRefused when it cannot be found, is not annotated to return an nn.Module, raises, or returns something
+    else.
+    """
+    from torch import nn
+
+    factory = load_object(target, model)
+    if not _builds_networks(factory, target.partition(":")[0], nn.Module):
+        raise ModelRefused(
+            model,
+            f"{target!r} is neither an nn.Module subclass nor a function of that module annotated `-> nn.Module`",
+            fix="Annotate the function's return type: a package may call nothing else.",
+        )
+    try:
+        network = factory(**arguments)
+    except Exception as error:  # whatever the user's factory raises
+        raise ModelRefused(model, f"{target}(**{dict(arguments)!r}) raised {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ModelRefused(model, f"{target} returned {type(network).__name__}; expected an nn.Module")
+    return network
+
+
+def _builds_networks(factory: Callable[..., Any] | type, module: str, network: type) -> bool:
+    if inspect.isclass(factory):
+        return issubclass(factory, network)
+    if not inspect.isfunction(factory) or factory.__module__ != module:
+        return False
+    try:
+        returned = typing.get_type_hints(factory).get("return")
+    except (NameError, AttributeError, TypeError):
+        return False
+    return inspect.isclass(returned) and issubclass(returned, network)
