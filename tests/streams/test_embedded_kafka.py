@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -18,12 +18,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from penstock.streams.embedded import EmbeddedKafka
 from penstock.streams.embedded.errors import DirectoryInUse, OtherCluster, StartFailed
 from penstock.streams.embedded.processes import is_running
-
-if TYPE_CHECKING:
-    from conftest import Kafka, MakeTopics
+from penstock.streams.embedded.testing import Kafka, MakeTopics
 
 pytestmark = pytest.mark.kafka
 
+SOON = {"broker.session.timeout.ms": "2000"}  # a killed broker may come back only after this time
 SASL = {
     "sasl.enabled.mechanisms": "PLAIN",
     "listener.name.sasl.plain.sasl.jaas.config": (
@@ -68,7 +67,7 @@ async def test_a_record_comes_back_as_it_was_sent(kafka: Kafka, make_topics: Mak
 async def test_records_and_addresses_survive_a_crash_and_an_offline_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kafka = EmbeddedKafka(tmp_path, listeners={"SASL": "SASL_PLAINTEXT"}, extra=SASL)
+    kafka = EmbeddedKafka(tmp_path, listeners={"SASL": "SASL_PLAINTEXT"}, extra={**SASL, **SOON})
     with kafka:
         servers = kafka.servers
         await create(servers, "events")
@@ -116,7 +115,7 @@ def test_the_broker_ends_when_its_parent_is_killed_while_it_starts(tmp_path: Pat
 
 @pytest.mark.slow
 async def test_three_brokers_lose_one_and_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    with EmbeddedKafka(tmp_path, brokers=3, heap_mb=256) as kafka:
+    with EmbeddedKafka(tmp_path, brokers=3, heap_mb=256, extra=SOON) as kafka:
         await create(kafka.servers, "events", replicas=3)
         sent = [b"%d" % number for number in range(300)]
         async with AIOKafkaProducer(bootstrap_servers=kafka.servers, acks="all", enable_idempotence=True) as producer:
