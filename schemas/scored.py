@@ -32,7 +32,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Floats, Layout
+from penstock.schemas import arrow_columns
+from penstock.schemas.columns import Category, Columns, Floats, Layout
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.records import SCORED_SCHEMA
 from penstock.schemas.topics import SCORED_RECORD_LIMIT
@@ -198,7 +199,7 @@ def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], *, place: 
 
 
 def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
-    columns = _without(block.columns, withhold)
+    columns = arrow_columns.without(block.columns, withhold)
     layout = columns.layout
     arrays = {
         "id": pa.array(block.ids, pa.string()),
@@ -206,16 +207,19 @@ def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
         "offset": pa.array(block.offsets),
         "event_time": pa.array(block.event_times),
         "timestamp": pa.array(block.timestamps),
-        "floats": _matrix(columns.floats),
-        "integers": _matrix(columns.integers),
-        **{f"category:{n}": _dictionary(c) for n, c in zip(layout.categories, columns.categories, strict=True)},
-        **{f"vector:{n}": _matrix(v) for (n, _), v in zip(layout.vectors, columns.vectors, strict=True)},
-        "ages": _matrix(block.ages),
-        "defaulted": _bits(block.defaulted),
+        "floats": arrow_columns.matrix(columns.floats),
+        "integers": arrow_columns.matrix(columns.integers),
+        **{
+            f"category:{n}": arrow_columns.dictionary(c)
+            for n, c in zip(layout.categories, columns.categories, strict=True)
+        },
+        **{f"vector:{n}": arrow_columns.matrix(v) for (n, _), v in zip(layout.vectors, columns.vectors, strict=True)},
+        "ages": arrow_columns.matrix(block.ages),
+        "defaulted": arrow_columns.bits(block.defaulted),
         "score": pa.array(block.score),
-        "scores": None if block.scores is None else _matrix(block.scores),
-        "variant": _dictionary(block.variants),
-        "model": _dictionary(block.models),
+        "scores": None if block.scores is None else arrow_columns.matrix(block.scores),
+        "variant": arrow_columns.dictionary(block.variants),
+        "model": arrow_columns.dictionary(block.models),
         "routing_revision": pa.array(block.routing_revisions),
     }
     present = {name: array for name, array in arrays.items() if array is not None}
@@ -251,7 +255,7 @@ def _read(value: bytes) -> ScoredBlock:
         layout,
         matrix("floats", len(layout.floats), np.float32),
         matrix("integers", len(layout.integers), np.int64),
-        tuple(_category(batch.column(f"category:{name}")) for name in layout.categories),
+        tuple(arrow_columns.category(batch.column(f"category:{name}")) for name in layout.categories),
         tuple(matrix(f"vector:{name}", width, np.float32) for name, width in layout.vectors),
     )
     return ScoredBlock(
@@ -263,70 +267,13 @@ def _read(value: bytes) -> ScoredBlock:
         columns=columns,
         aged=tuple(about.aged),
         ages=matrix("ages", len(about.aged), np.float32),
-        defaulted=_unpacked(batch.column("defaulted"), rows, len(layout.names)),
+        defaulted=arrow_columns.mask(batch.column("defaulted"), rows, len(layout.names)),
         score=numbers("score"),
         scores=matrix("scores", about.outputs, np.float32) if about.outputs else None,
-        variants=_category(batch.column("variant")),
-        models=_category(batch.column("model")),
+        variants=arrow_columns.category(batch.column("variant")),
+        models=arrow_columns.category(batch.column("model")),
         routing_revisions=numbers("routing_revision"),
         partition=about.partition,
         scored_at=about.scored_at,
         runtime=about.runtime,
     )
-
-
-def _without(columns: Columns, withheld: Collection[str]) -> Columns:
-    layout = columns.layout
-    if not set(withheld).intersection(layout.names):
-        return columns
-    return Columns(
-        layout,
-        np.where([name in withheld for name in layout.floats], np.float32(np.nan), columns.floats),
-        np.where([name in withheld for name in layout.integers], np.int64(MISSING_INTEGER), columns.integers),
-        tuple(
-            Category(np.full(columns.rows, -1, np.int32), ()) if name in withheld else category
-            for name, category in zip(layout.categories, columns.categories, strict=True)
-        ),
-        tuple(
-            np.full_like(vector, np.nan) if name in withheld else vector
-            for (name, _), vector in zip(layout.vectors, columns.vectors, strict=True)
-        ),
-    )
-
-
-def _matrix(values: NDArray[Any]) -> Any:
-    width = values.shape[1]
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width) if width else None
-
-
-def _bits(mask: NDArray[np.bool_]) -> Any:
-    rows, features = mask.shape
-    kind = pa.binary(-(-features // 8))
-    padded = np.zeros((rows, 8 * kind.byte_width), np.bool_)  # whole bytes per row: packing along an axis is slow
-    padded[:, :features] = mask
-    packed = np.packbits(padded)
-    return pa.FixedSizeBinaryArray.from_buffers(kind, len(mask), [None, pa.py_buffer(packed)])
-
-
-def _unpacked(array: Any, rows: int, features: int) -> NDArray[np.bool_]:
-    width = array.type.byte_width
-    packed = np.frombuffer(array.buffers()[1] or b"", np.uint8)[array.offset * width :][: rows * width]
-    return np.unpackbits(packed.reshape(rows, width), axis=1, count=features).view(np.bool_)
-
-
-def _dictionary(category: Category) -> Any:
-    """Only with the values that its rows use: others belong to other records, or are withheld."""
-    codes, values = category.codes, category.values
-    used = np.bincount(codes + 1, minlength=len(values) + 1)[1:] > 0
-    if not used.all():
-        table = np.append(np.cumsum(used) - 1, -1).astype(np.int32)  # its last entry serves code -1
-        codes, values = table[codes], tuple(value for value, kept in zip(values, used.tolist(), strict=True) if kept)
-    missing = codes < 0
-    indices = pa.array(codes, mask=missing if missing.any() else None)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
-
-
-def _category(array: Any) -> Category:
-    indices = array.indices
-    codes = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
-    return Category(codes, tuple(array.dictionary.to_pylist()))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from penstock.schemas.columns import MISSING_INTEGER, Category
+from penstock.schemas.arrow_columns import dictionary, matrix
+from penstock.schemas.columns import MISSING_INTEGER
 
 if TYPE_CHECKING:
     from penstock.schemas.scored import ScoredBlock
@@ -27,13 +28,13 @@ def table(block: ScoredBlock) -> pa.Table:
         "event_time": pa.array(block.event_times).cast(_TIME),
         "timestamp": pa.array(block.timestamps).cast(_TIME),
         "scored_at": pa.array(np.full(rows, block.scored_at, np.int64)).cast(_TIME),
-        "variant": _dictionary(block.variants),
-        "model": _dictionary(block.models),
+        "variant": dictionary(block.variants),
+        "model": dictionary(block.models),
         "routing_revision": pa.array(block.routing_revisions),
         "score": pa.array(block.score),
     }
     if block.scores is not None:
-        own["scores"] = pa.FixedSizeListArray.from_arrays(pa.array(block.scores.ravel()), block.scores.shape[1])
+        own["scores"] = matrix(block.scores)
     names = block.columns.layout.names
     own["defaulted"] = pa.array(
         [[names[feature] for feature in np.flatnonzero(mask)] for mask in block.defaulted], pa.list_(pa.string())
@@ -50,12 +51,7 @@ def _features(block: ScoredBlock) -> Iterator[tuple[str, Any]]:
     for i, name in enumerate(layout.integers):
         yield name, pa.array(columns.integers[:, i], mask=columns.integers[:, i] == MISSING_INTEGER)
     for name, category in zip(layout.categories, columns.categories, strict=True):
-        yield name, _dictionary(category)
+        yield name, dictionary(category)
     for (name, width), vector in zip(layout.vectors, columns.vectors, strict=True):
         missing = pa.array(np.isnan(vector).all(axis=1))
         yield name, pa.FixedSizeListArray.from_arrays(pa.array(vector.ravel()), width, mask=missing)
-
-
-def _dictionary(category: Category) -> Any:
-    indices = pa.array(category.codes, mask=category.codes < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(category.values, pa.string()))
