@@ -53,7 +53,7 @@ class FeatureCache:
         self._clock = clock
         self._row_of: dict[str | None, int] = {}
         # Row 0 is a missing one and belongs to every key that is not held: a window is read in one step.
-        self._key_of: list[str | None] = [None] * (capacity + 1)
+        self._key_of = np.full(capacity + 1, None, object)
         self._rows = format.reserve(capacity + 1)
         self._rows.put(np.zeros(1, np.intp), format.missing(1))
         self._expires = np.full(capacity + 1, -np.inf)
@@ -78,19 +78,22 @@ class FeatureCache:
 
     def put(self, keys: Sequence[str], rows: HashRows, found: NDArray[np.bool_]) -> None:
         """Keeps `rows` for `keys`, which are distinct; `found` [keys] says which hold any value."""
-        chosen = [i for i, key in enumerate(keys) if len(key) <= _LONGEST_KEY][: self.capacity]
-        if not chosen:
+        if max(map(len, keys), default=0) > _LONGEST_KEY or len(keys) > self.capacity:
+            chosen = [place for place, key in enumerate(keys) if len(key) <= _LONGEST_KEY][: self.capacity]
+            keys, some = [keys[place] for place in chosen], np.array(chosen, np.intp)
+            rows, found = rows.take(some), found[some]
+        if not keys:
             return
-        held = np.fromiter((self._row_of.get(keys[i], 0) for i in chosen), np.intp, len(chosen))
+        held = np.fromiter(map(self._row_of.get, keys, repeat(0)), np.intp, len(keys))
         new = np.flatnonzero(held == 0)
-        held[new] = self._claim(len(new), held[held > 0])
-        for position, row in zip(new.tolist(), held[new].tolist(), strict=True):
-            key = keys[chosen[position]]
-            self._key_of[row] = key
-            self._row_of[key] = row
-        source = np.array(chosen, np.intp)
-        self._rows.put(held, rows.take(source))
-        self._expires[held] = self._clock() + np.where(found[source], self._ttl_s, self._missing_ttl_s)
+        if len(new):
+            claimed = self._claim(len(new), held[held > 0])
+            held[new] = claimed
+            new_keys = [keys[place] for place in new.tolist()]
+            self._key_of[claimed] = new_keys
+            self._row_of.update(zip(new_keys, claimed.tolist(), strict=True))
+        self._rows.put(held, rows)
+        self._expires[held] = self._clock() + np.where(found, self._ttl_s, self._missing_ttl_s)
 
     def _claim(self, count: int, in_use: NDArray[np.intp]) -> NDArray[np.intp]:
         """`count` rows to write to, none of them `in_use`: unused ones first, then the hand goes round."""
@@ -110,8 +113,8 @@ class FeatureCache:
                 stop = int(victims[-1]) + 1
             self._referenced[self._hand : stop] = False
             spared[victims] = True
-            for row in victims.tolist():
-                del self._row_of[self._key_of[row]]
+            for key in self._key_of[victims].tolist():
+                del self._row_of[key]
             rows.append(victims)
             count -= len(victims)
             self._hand = stop if stop <= self.capacity else 1

@@ -62,7 +62,7 @@ class Search:
             yield self.asked[start : start + _BATCH_KEYS]
 
     def receive(self, keys: list[str], replies: list[Any]) -> None:
-        for reply in replies:
+        for reply in () if set(map(type, replies)) == {list} else replies:
             if type(reply) is not list and not str(reply).startswith("WRONGTYPE"):
                 raise RedisOutage(f"a look-up is refused: {reply}")
         rows, found = self.entity.format.read(replies)
@@ -93,7 +93,7 @@ class Search:
             answers = HashRows.concatenate(self._received)
             # Batches are answered in order: after an outage the first keys are there and the others are not.
             positions = np.array(self._positions, np.intp)
-            there = positions < self._answered
+            there = np.flatnonzero(positions < self._answered)
             values.put(np.array(self._rows, np.intp)[there], answers.take(positions[there]))
         records = values.records
         floats, integers, vectors = self.entity.columns(columns.layout)

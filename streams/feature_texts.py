@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
@@ -32,36 +33,39 @@ _decode_vector = msgspec.json.Decoder(list[float] | None).decode
 _decode_vectors = msgspec.json.Decoder(list[list[float] | None]).decode
 
 
-def floats(cells: list[Cell], width: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Values [cells / width, width], NaN where missing or malformed, and which of them are malformed."""
-    malformed = np.zeros(len(cells), np.bool_)
-    values = _all_floats(cells)
+def floats(rows: Sequence[list[Cell]], width: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Values [rows, width], NaN where missing or malformed, and which of them are malformed."""
+    malformed = np.zeros((len(rows), width), np.bool_)
+    values = _all_floats(rows, width)
     if values is None:
         values = []
-        for start in range(0, len(cells), width):
-            row = cells[start : start + width]
-            parsed = _all_floats(row)
+        for place, row in enumerate(rows):
+            parsed = _all_floats([row], width)
             if parsed is None:
                 parsed = [_float(cell) for cell in row]
-                malformed[start : start + width] = [value is not None and math.isnan(value) for value in parsed]
+                malformed[place] = [value is not None and math.isnan(value) for value in parsed]
             values += parsed
-    return np.array(values, np.float64).reshape(-1, width), malformed.reshape(-1, width)
+    try:
+        numbers = np.fromiter(values, np.float64, len(values))  # None raises
+    except TypeError:
+        numbers = np.array(values, np.float64)
+    return numbers.reshape(len(rows), width), malformed
 
 
-def _all_floats(cells: list[Cell]) -> list[float | None] | None:
-    """The numbers in `cells`, or None unless each is one JSON number or null.
+def _all_floats(rows: Sequence[list[Cell]], width: int) -> list[float | None] | None:
+    """The numbers in all cells, or None unless each is one JSON number or null.
 
     Joining is safe because the count is exact: a cell always adds at least one element, or the JSON does not parse.
     """
     try:
-        text = b",".join(cells)  # type: ignore[arg-type] # None raises: the usual window pays no check
+        text = b",".join(map(b",".join, rows))  # type: ignore[arg-type] # None raises: most windows pay no check
     except TypeError:
-        text = b",".join([b"null" if cell is None else cell for cell in cells])
+        text = b",".join([b"null" if cell is None else cell for row in rows for cell in row])
     try:
         values = _decode_floats(b"[" + text + b"]")
     except _NOT_PARSED:
         return None
-    return values if len(values) == len(cells) else None
+    return values if len(values) == len(rows) * width else None
 
 
 def _float(cell: Cell) -> float | None:
@@ -112,7 +116,7 @@ def bools(cells: list[Cell]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return np.array([MISSING_INTEGER if value is None else value for value in values], np.int64), malformed
 
 
-def strings(cells: list[Cell]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+def strings(cells: list[Cell]) -> tuple[list[str | None], NDArray[np.bool_]]:
     texts: dict[Cell, str | None] = {None: None}
     broken: set[Cell] = set()
     for cell in set(cells) - {None}:
@@ -122,10 +126,8 @@ def strings(cells: list[Cell]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
         except UnicodeDecodeError:
             texts[cell] = None
             broken.add(cell)
-    values = np.empty(len(cells), object)
-    values[:] = [texts[cell] for cell in cells]
     malformed = np.array([cell in broken for cell in cells], np.bool_) if broken else np.zeros(len(cells), np.bool_)
-    return values, malformed
+    return [texts[cell] for cell in cells], malformed
 
 
 def vectors(cells: list[Cell], width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
