@@ -6,6 +6,8 @@ its size, and then no network, no Maven and no jgo is asked. It can be copied to
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import json
 import logging
@@ -13,7 +15,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,26 @@ def kafka_jars(cache: Path | None = None, *, progress: Progress = no_progress) -
     folder = cache / f"kafka-{KAFKA_VERSION}"
     if not is_complete(folder):
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix="kafka-", suffix=".partial", dir=cache, ignore_cleanup_errors=True
-        ) as made:
-            download(Path(made), cache=cache, progress=progress)
-            put_in_place(Path(made) / "jars", folder)
+        with alone(cache / "kafka.lock"):
+            if not is_complete(folder):  # the process that was waited for did the work
+                fetch(cache, folder, progress)
     return folder
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Waits for other processes that download into the same cache."""
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def fetch(cache: Path, folder: Path, progress: Progress) -> None:
+    """Downloads beside the folder and puts it in place when complete."""
+    with tempfile.TemporaryDirectory(prefix="kafka-", suffix=".partial", dir=cache) as made:
+        download(Path(made), cache=cache, progress=progress)
+        shutil.rmtree(folder, ignore_errors=True)
+        (Path(made) / "jars").rename(folder)
 
 
 def is_complete(folder: Path) -> bool:
@@ -76,18 +92,6 @@ def is_complete(folder: Path) -> bool:
         return bool(sizes) and all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
         return False
-
-
-def put_in_place(made: Path, folder: Path) -> None:
-    """Another process may do the same at the same time: the first complete folder stays."""
-    while not is_complete(folder):
-        if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
 
 
 def download(work: Path, *, cache: Path, progress: Progress) -> None:
