@@ -14,17 +14,15 @@ import logging
 import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from penstock.streams.embedded.errors import JarsUnavailable, NotInstalled
+from penstock.streams.embedded.pins import Pin, maven, read_pins
 
 KAFKA_VERSION = "4.1.2"
-KAFKA = ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION)
-BINDING = ("org.apache.logging.log4j", "log4j-slf4j-impl")  # in the version of Kafka's own log4j-core
 MANIFEST = "jars.json"
 
 Progress = Callable[[str, int, int], None]
@@ -95,51 +93,31 @@ def is_complete(folder: Path) -> bool:
 
 
 def download(work: Path, *, cache: Path, progress: Progress) -> None:
-    """Writes `work/jars`: the jars and their manifest."""
+    """Writes `work/jars`: the pinned jars and their manifest. Each must have its pinned SHA-256."""
     package_directory("jgo", server="Kafka", setting="kafka.servers")
     silence("jgo")
+    repository = maven(work / "maven")
+    sentence = f"Downloading Apache Kafka {KAFKA_VERSION}"
+    pool = ThreadPoolExecutor(8)
     try:
-        artifacts = resolve(work / "maven", progress)
         jars = work / "jars"
         jars.mkdir()
-        with ThreadPoolExecutor(4) as pool:
-            for done, path in enumerate(pool.map(lambda artifact: artifact.resolve(), artifacts), 1):
-                progress(f"Downloading Apache Kafka {KAFKA_VERSION} ({path.name})", done, len(artifacts))
-                check_archive(path)
-                path.rename(jars / path.name)
-    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:  # requests' errors are OSErrors
+        fetched = [pool.submit(fetch_jar, pin, repository, jars) for pin in read_pins()]
+        for done, jar in enumerate(as_completed(fetched), 1):
+            jar.result()
+            progress(sentence, done, len(fetched))
+    except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors, jgo's are RuntimeErrors
         raise JarsUnavailable(KAFKA_VERSION, reason(error), cache=cache) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
     (jars / MANIFEST).write_text(json.dumps({jar.name: jar.stat().st_size for jar in sorted(jars.glob("*.jar"))}))
 
 
-def resolve(repository: Path, progress: Progress) -> list[Any]:
-    """Kafka's artifacts and those it needs at run time, as jgo names them, and the binding of slf4j to log4j.
-
-    The binding is not resolved together with Kafka: the versions that log4j's own build manages would win over
-    Kafka's, and kafka-clients would be older than the broker.
-    """
-    from jgo.config import GlobalSettings
-    from jgo.maven import MavenContext
-    from jgo.maven._core import DEFAULT_REMOTE_REPOS
-
-    remotes = {**DEFAULT_REMOTE_REPOS, **GlobalSettings.load().repositories}
-    maven = MavenContext(repo_cache=repository, remote_repos=remotes, timeout=20)
-
-    def dependency(group: str, name: str, version: str) -> Any:
-        return maven.create_dependency(f"{group}:{name}:{version}")
-
-    progress(f"Asking Maven Central what Apache Kafka {KAFKA_VERSION} needs", 0, 0)
-    inputs, needed = maven.resolver.resolve([dependency(*KAFKA)])
-    artifacts = [item.artifact for item in inputs]
-    artifacts += [item.artifact for item in needed if item.scope in ("compile", "runtime")]
-    log4j = next(artifact.version for artifact in artifacts if artifact.artifactId == "log4j-core")
-    return [*artifacts, dependency(*BINDING, log4j).artifact]
-
-
-def check_archive(path: Path) -> None:
-    """A download that was cut short, or a proxy's web page, is not a jar."""
-    with zipfile.ZipFile(path) as archive:
-        archive.infolist()
+def fetch_jar(pin: Pin, repository: Any, jars: Path) -> None:
+    path: Path = repository.create_dependency(pin.coordinate).artifact.resolve()
+    if not pin.matches(path):
+        raise ValueError(f"{path.name} came with other bytes than those pinned for {pin.coordinate}")
+    path.rename(jars / path.name)
 
 
 def silence(logger: str) -> None:

