@@ -14,7 +14,7 @@ Hours are UTC.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,16 +73,6 @@ class FeatureTable:
         """The row of each key, -1 where there is none."""
         get = self.positions.get
         return np.fromiter((-1 if key is None else get(key, -1) for key in keys), np.intp, len(keys))
-
-    def hashes(self) -> Iterator[tuple[str, dict[str, float | str], int]]:
-        """Key, fields that are there, and `_ts`, for each row."""
-        names = tuple(self.fields)
-        columns = zip(*(values.tolist() for values in self.fields.values()), strict=True)
-        for key, written, row in zip(self.keys, self.written.tolist(), columns, strict=True):
-            present = {
-                name: value for name, value in zip(names, row, strict=True) if value is not None and value == value
-            }
-            yield key, present, written
 
 
 @dataclass(frozen=True)

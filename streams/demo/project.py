@@ -24,7 +24,7 @@ replication_factor = {replication_factor}
 
 [redis]
 url = "{redis_url}"
-deadline_ms = 250               # generous: here a broker, a Redis and a replay share one machine
+deadline_ms = 1000              # generous: here a broker, a Redis and a replay share one machine
 
 [events]
 topic = "departures"
@@ -41,7 +41,7 @@ registry = "registry"
 mode = "{mode}"
 
 [admin]
-port = 0                        # any free one
+port = {admin_port}
 
 # What is looked up in Redis. The keys contain the validity of what changes, in UTC, so a value is written once, before
 # the events that may see it are sent, and never again.
@@ -131,6 +131,7 @@ def write_project(
     redis_url: str = "redis://localhost:6379/0",
     mode: str = "at_least_once",
     replication_factor: int = 1,
+    admin_port: int = 0,
 ) -> Path:
     """Write `penstock.toml` into `directory`, which is made if need be, and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -140,6 +141,7 @@ def write_project(
         mode=mode,
         partitions=PARTITIONS,
         replication_factor=replication_factor,
+        admin_port=admin_port,
     )
     for name, kind, entity, field in _FEATURES:
         text += _LOOKED_UP.format(name=name, type=kind, entity=entity, field=field)
