@@ -61,7 +61,7 @@ class AccessRefused(PenstockError):
     Kafka at localhost:9092 refused the user name or password: bad credentials. Correct them.
     """
 
-    exit_code = 6
+    exit_code = 7
 
     def __init__(self, address: str, what: str, reason: str, *, fix: str) -> None:
         self.address, self.what, self.reason, self.fix = address, what, reason, fix

