@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, starmap
 from operator import attrgetter
@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Floats
@@ -69,8 +70,10 @@ class JsonCodec:
         for features, names in zip(by_kind.values(), heads, strict=True):
             if names[: len(features)] != tuple(feature.name for feature in features):
                 raise ValueError("the event's features do not stand first in the layout")
-        self._floats = _Matrix([event.attribute(feature.path) for feature in floats], "f", np.nan)
-        self._integers = _Matrix([event.attribute(feature.path) for feature in integers], "q", MISSING_INTEGER)
+        self._numbers = _Numbers(
+            [event.attribute(feature.path) for feature in floats],
+            [event.attribute(feature.path) for feature in integers],
+        )
         self._categories = [attrgetter(event.attribute(feature.path)) for feature in categories]
         self._vectors = [(attrgetter(event.attribute(feature.path)), feature.type.width) for feature in vectors]
         self._id = _getter(event, schema.id)
@@ -169,8 +172,9 @@ class JsonCodec:
 
     def _columns(self, events: list[Event]) -> Columns:
         columns = Columns.missing(self._schema.layout, len(events))
-        columns.floats[:, : self._floats.width] = self._floats.read(events)
-        columns.integers[:, : self._integers.width] = self._integers.read(events)
+        floats, integers = self._numbers.read(events)
+        columns.floats[:, : floats.shape[1]] = floats
+        columns.integers[:, : integers.shape[1]] = integers
         found = tuple(_category(map(read, events), len(events)) for read in self._categories)
         columns.categories = (*found, *columns.categories[len(found) :])
         for (read, width), vector in zip(self._vectors, columns.vectors, strict=False):
@@ -178,30 +182,50 @@ class JsonCodec:
         return columns
 
 
-class _Matrix:
-    """Reads the same attributes of every event into a matrix: packed in C while all are there, else with a None check.
+class _Numbers:
+    """Reads the float, int and bool features of every event: packed in C while all are there, else with None checks."""
 
-    `code` is the struct module's letter of the type: `f` float32 or `q` int64.
-    """
+    def __init__(self, floats: Sequence[str], integers: Sequence[str]) -> None:
+        attributes = [*floats, *integers]
+        self._floats, self._all = len(floats), len(attributes)
+        self._leading = attributes == [f"f{number}" for number in range(self._all)]
+        """Whether they are the first fields of the Struct: its tuple is read in a fifth of the time."""
+        self._read = _tuple_getter(attributes)
+        self._pack = struct.Struct(f"={len(floats)}f{len(integers)}q").pack
+        self._row = np.dtype([("floats", np.float32, (len(floats),)), ("integers", np.int64, (len(integers),))])
 
-    def __init__(self, attributes: Sequence[str], code: str, missing: float) -> None:
-        self.width = len(attributes)
-        self._read: Read = attrgetter(*attributes) if attributes else bool
-        self._packed = struct.Struct(f"{self.width}{code}")
-        self._apply: Callable[..., Iterator[bytes]] = map if self.width == 1 else starmap  # one attribute: no tuple
-        self._dtype = np.dtype(code)
-        self._missing = missing
-
-    def read(self, events: list[Event]) -> NDArray[Any]:
-        if not self.width:
-            return np.empty((len(events), 0), self._dtype)
+    def read(self, events: list[Event]) -> tuple[Floats, NDArray[np.int64]]:
+        """[rows, floats] and [rows, integers]."""
+        if not self._all:
+            return np.empty((len(events), 0), np.float32), np.empty((len(events), 0), np.int64)
+        pack, end = self._pack, self._all
         try:
-            packed = b"".join(self._apply(self._packed.pack, map(self._read, events)))
+            if self._leading:
+                packed = b"".join([pack(*astuple(event)[:end]) for event in events])
+            else:
+                packed = b"".join(starmap(pack, map(self._read, events)))
         except struct.error:  # a None, which only an optional feature can be
-            values = chain.from_iterable(map(self._read, events)) if self.width > 1 else map(self._read, events)
-            flat = [self._missing if value is None else value for value in values]
-            return np.array(flat, self._dtype).reshape(-1, self.width)
-        return np.frombuffer(packed, self._dtype).reshape(-1, self.width)
+            return self._read_with_nulls(events)
+        rows = np.frombuffer(packed, self._row)
+        return rows["floats"], rows["integers"]
+
+    def _read_with_nulls(self, events: list[Event]) -> tuple[Floats, NDArray[np.int64]]:
+        split, end = self._floats, self._all
+        rows = [astuple(event)[:end] for event in events] if self._leading else list(map(self._read, events))
+        floats = list(chain.from_iterable([row[:split] for row in rows]))
+        integers = [MISSING_INTEGER if value is None else value for row in rows for value in row[split:]]
+        return (
+            np.array(floats, np.float64).astype(np.float32).reshape(len(rows), split),  # None becomes NaN
+            np.array(integers, np.int64).reshape(len(rows), end - split),
+        )
+
+
+def _tuple_getter(attributes: Sequence[str]) -> Callable[[Event], tuple[Any, ...]]:
+    """An attrgetter that gives a tuple however few attributes it is asked for."""
+    if len(attributes) > 1:
+        return attrgetter(*attributes)
+    getters = [attrgetter(attribute) for attribute in attributes]
+    return lambda event: tuple(get(event) for get in getters)
 
 
 def _getter(event: EventStruct, path: str | None) -> Read | None:

@@ -103,15 +103,20 @@ class PredictionEncoder:
         if (defaulted == defaulted[0]).all():
             return self._names(defaulted[0])
         packed = np.packbits(defaulted, axis=1)
-        width, joined = packed.shape[1], packed.tobytes()
-        masks = [joined[start : start + width] for start in range(0, len(joined), width)]
-        known = self._masks
-        for mask in set(masks).difference(known):
-            known[mask] = self._names(np.unpackbits(np.frombuffer(mask, np.uint8), count=len(self._features)))
-        texts = pa.array(list(map(known.__getitem__, masks)), pa.string())
-        if len(known) > _MASKS_KEPT:
-            known.clear()
-        return texts
+        # As fixed-length strings numpy sorts them fast; that it ignores zero bytes at the end changes no equality.
+        _, first, inverse = np.unique(
+            packed.view(f"S{packed.shape[1]}").ravel(), return_index=True, return_inverse=True
+        )
+        texts = [self._remembered(packed[row].tobytes(), defaulted[row]) for row in first.tolist()]
+        if len(self._masks) > _MASKS_KEPT:
+            self._masks.clear()
+        return pa.array(texts, pa.string()).take(pa.array(inverse))
+
+    def _remembered(self, packed: bytes, mask: NDArray[np.bool_]) -> str:
+        text = self._masks.get(packed)
+        if text is None:
+            text = self._masks[packed] = self._names(mask)
+        return text
 
     def _names(self, mask: NDArray[Any]) -> str:
         return _json([name for name, bit in zip(self._features, mask.tolist(), strict=True) if bit])
