@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.models.features import Entity
+from penstock.models.features import Catalogue, Entity
 from penstock.schemas.columns import Category, Codes, Columns, Layout
 from penstock.streams.feature_cache import FeatureCache
 from penstock.streams.feature_values import HashFormat, HashRows
@@ -37,6 +38,33 @@ class EntityLookUp:
             _run(layout.integers, [feature.name for feature in self.format.integers]),
             [vectors.index(feature.name) for feature in self.format.vectors],
         )
+
+
+def entity_look_ups(
+    catalogue: Catalogue,
+    *,
+    cache_rows: int = 0,
+    cache_ttl_s: float = 0.0,
+    missing_ttl_s: float = 0.0,
+    stale_s: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[EntityLookUp]:
+    """All entities of the catalogue, each with a cache of its own."""
+    entities = []
+    first = 0
+    for entity in catalogue.entities:
+        hash_format = HashFormat(entity)
+        cache = FeatureCache(
+            hash_format,
+            capacity=cache_rows,
+            ttl_s=cache_ttl_s,
+            missing_ttl_s=min(missing_ttl_s, cache_ttl_s),
+            stale_s=stale_s,
+            clock=clock,
+        )
+        entities.append(EntityLookUp(entity, hash_format, cache, first))
+        first += len(entity.features)
+    return entities
 
 
 class Search:

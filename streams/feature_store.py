@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 
 from penstock.models.features import Catalogue
 from penstock.schemas.events import DecodedEvents
-from penstock.streams.feature_cache import FeatureCache
-from penstock.streams.feature_search import EntityLookUp, Search, encode_categories
-from penstock.streams.feature_values import HashFormat
+from penstock.streams.feature_search import Search, encode_categories, entity_look_ups
 from penstock.streams.redis_hashes import Batch, RedisConnection, RedisLink, RedisOutage
 
 logger = logging.getLogger(__name__)
@@ -125,23 +123,16 @@ class RedisFeatureStore:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.counts = LookUpCounts()
-        self._layout = catalogue.layout
         self._deadline_ms = deadline_ms
-        self._entities: list[EntityLookUp] = []
-        first = 0
-        for entity in catalogue.entities:
-            hash_format = HashFormat(entity)
-            cache = FeatureCache(
-                hash_format,
-                capacity=cache_rows,
-                ttl_s=cache_ttl_s,
-                missing_ttl_s=min(missing_ttl_s, cache_ttl_s),
-                stale_s=stale_s,
-                clock=clock,
-            )
-            self._entities.append(EntityLookUp(entity, hash_format, cache, first))
-            first += len(entity.features)
-        self._features = first
+        self._entities = entity_look_ups(
+            catalogue,
+            cache_rows=cache_rows,
+            cache_ttl_s=cache_ttl_s,
+            missing_ttl_s=missing_ttl_s,
+            stale_s=stale_s,
+            clock=clock,
+        )
+        self._features = len(catalogue.looked_up_features)
         self._connection = RedisConnection(url, username=username, password=password)
         self._link = RedisLink(self._connection, patience_s=deadline_ms / 1000, clock=clock, jitter=jitter)
         self._reported: set[str] = set()

@@ -140,12 +140,13 @@ def vectors(cells: list[Cell], width: int) -> tuple[NDArray[np.float32], NDArray
         decoded = [_vector(cell) for cell in cells]
     malformed = np.array([vector is not None and len(vector) != width for vector in decoded], np.bool_)
     nothing = [math.nan] * width
+    kept = [vector if vector is not None and len(vector) == width else nothing for vector in decoded]
     with np.errstate(over="ignore"):
-        values = np.array([v if v is not None and len(v) == width else nothing for v in decoded]).astype(np.float32)
+        values = np.array(kept, np.float64).reshape(len(cells), width).astype(np.float32)
     overflowed = np.isinf(values).any(axis=1)
     values[overflowed] = np.nan
     malformed |= overflowed
-    return values.reshape(len(cells), width), malformed
+    return values, malformed
 
 
 def _vector(cell: Cell) -> list[float] | None:
