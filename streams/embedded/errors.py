@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from penstock.schemas.errors import PenstockError, UnreachableError
+from penstock.schemas.errors import PenstockError
 
 
 class NotInstalled(PenstockError):
@@ -25,22 +25,22 @@ kafka.servers to a server of yours.
         )
 
 
-class JarsUnavailable(UnreachableError):
-    """Kafka's jars are not in the cache and Maven Central did not hand them out.
+class JarsUnavailable(PenstockError):
+    """Kafka's jars are not in the cache, and Maven Central or the disk did not let them be put there.
 
     >>> print(JarsUnavailable("4.1.2", "no route to host", cache=Path("cache")))
-    Maven Central at org.apache.kafka:kafka_2.13:4.1.2 cannot be reached: no route to host. Try again with a network, \
-copy the folder cache/kafka-4.1.2 from a machine that has it, or set kafka.servers to a broker of yours.
+    Apache Kafka 4.1.2 could not be downloaded from Maven Central to cache: no route to host. Try again with a \
+network, copy cache/kafka-4.1.2 from a machine that has it, or set kafka.servers to a broker of yours.
     """
 
+    exit_code = 3
+
     def __init__(self, version: str, reason: str, *, cache: Path) -> None:
-        self.version, self.cache = version, cache
+        self.version, self.reason, self.cache = version, reason, cache
         super().__init__(
-            "Maven Central",
-            f"org.apache.kafka:kafka_2.13:{version}",
-            reason,
-            fix=f"Try again with a network, copy the folder {cache / f'kafka-{version}'} from a machine that has it, "
-            "or set kafka.servers to a broker of yours.",
+            f"Apache Kafka {version} could not be downloaded from Maven Central to {cache}: {reason}. "
+            f"Try again with a network, copy {cache / f'kafka-{version}'} from a machine that has it, "
+            "or set kafka.servers to a broker of yours."
         )
 
 

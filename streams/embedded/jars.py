@@ -61,10 +61,13 @@ def kafka_jars(cache: Path | None = None, *, progress: Progress = no_progress) -
     cache = cache or default_cache()
     folder = cache / f"kafka-{KAFKA_VERSION}"
     if not is_complete(folder):
-        cache.mkdir(parents=True, exist_ok=True)
-        with alone(cache / "kafka.lock"):
-            if not is_complete(folder):  # the process that was waited for did the work
-                fetch(cache, folder, progress)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with alone(cache / "kafka.lock"):
+                if not is_complete(folder):  # the process that was waited for did the work
+                    fetch(cache, folder, progress)
+        except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors, jgo's are RuntimeErrors
+            raise JarsUnavailable(KAFKA_VERSION, reason(error), cache=cache) from error
     return folder
 
 
@@ -79,7 +82,7 @@ def alone(lock: Path) -> Iterator[None]:
 def fetch(cache: Path, folder: Path, progress: Progress) -> None:
     """Downloads beside the folder and puts it in place when complete."""
     with tempfile.TemporaryDirectory(prefix="kafka-", suffix=".partial", dir=cache) as made:
-        download(Path(made), cache=cache, progress=progress)
+        download(Path(made), progress)
         shutil.rmtree(folder, ignore_errors=True)
         (Path(made) / "jars").rename(folder)
 
@@ -92,22 +95,19 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def download(work: Path, *, cache: Path, progress: Progress) -> None:
+def download(work: Path, progress: Progress) -> None:
     """Writes `work/jars`: the pinned jars and their manifest. Each must have its pinned SHA-256."""
     package_directory("jgo", server="Kafka", setting="kafka.servers")
     silence("jgo")
     repository = maven(work / "maven")
-    sentence = f"Downloading Apache Kafka {KAFKA_VERSION}"
+    jars = work / "jars"
+    jars.mkdir()
     pool = ThreadPoolExecutor(8)
     try:
-        jars = work / "jars"
-        jars.mkdir()
         fetched = [pool.submit(fetch_jar, pin, repository, jars) for pin in read_pins()]
         for done, jar in enumerate(as_completed(fetched), 1):
             jar.result()
-            progress(sentence, done, len(fetched))
-    except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors, jgo's are RuntimeErrors
-        raise JarsUnavailable(KAFKA_VERSION, reason(error), cache=cache) from error
+            progress(f"Downloading Apache Kafka {KAFKA_VERSION}", done, len(fetched))
     finally:
         pool.shutdown(cancel_futures=True)
     (jars / MANIFEST).write_text(json.dumps({jar.name: jar.stat().st_size for jar in sorted(jars.glob("*.jar"))}))

@@ -59,6 +59,11 @@ def cluster_properties(brokers: int) -> dict[str, str]:
         "min.insync.replicas": in_sync,
         "message.max.bytes": str(MAX_MESSAGE_BYTES),
         "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),
+        # By size, not by age: what is replayed here may carry timestamps of years ago. And a project that was left
+        # for a month goes on where it stopped.
+        "log.retention.ms": "-1",
+        "log.retention.bytes": str(4 * 1024**3),
+        "offsets.retention.minutes": str(365 * 24 * 60),
         # Coordinators: few partitions open faster and need fewer files.
         "offsets.topic.num.partitions": "4",
         "offsets.topic.replication.factor": str(brokers),

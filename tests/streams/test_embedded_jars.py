@@ -64,6 +64,12 @@ def test_without_a_network_a_sentence_says_what_to_do(tmp_path: Path) -> None:
     assert list(tmp_path.glob("kafka-*")) == []
 
 
+def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(JarsUnavailable, match=r"File exists: .*cache'\. Try again"):
+        jars.kafka_jars(tmp_path / "cache")
+
+
 class Maven:
     """Hands out the same bytes, or nothing, for every coordinate."""
 
@@ -123,7 +129,7 @@ def test_two_that_start_at_the_same_time_download_once(tmp_path: Path, monkeypat
     downloads: list[Path] = []
     both_started = threading.Barrier(2)
 
-    def download(work: Path, **_: object) -> None:
+    def download(work: Path, _: jars.Progress) -> None:
         downloads.append(work)
         write_folder(work / "jars", "kafka.jar")
 
@@ -140,7 +146,7 @@ def test_two_that_start_at_the_same_time_download_once(tmp_path: Path, monkeypat
 
 
 def test_an_incomplete_folder_is_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(work: Path, **_: object) -> None:
+    def download(work: Path, _: jars.Progress) -> None:
         write_folder(work / "jars", "kafka.jar", "zstd.jar")
 
     monkeypatch.setattr(jars, "download", download)
