@@ -4,8 +4,8 @@ Each value is decoded on its own by msgspec into a Struct generated from the sch
 a Rejection (`json_errors`). The Structs are then turned into columns by C loops. A window in which optional values are
 null takes a slower way to the same columns.
 
-Read leniently where that is harmless: unknown fields are skipped unread, whole numbers serve as floats, of duplicate
-keys the last wins. -0.0 keeps its sign. A byte order mark, NaN and Infinity are not JSON.
+Read leniently where that is harmless: unknown fields are skipped (their text is not checked for UTF-8), whole numbers
+serve as floats, of duplicate keys the last wins. -0.0 keeps its sign. A byte order mark, NaN and Infinity are not JSON.
 """
 
 from __future__ import annotations

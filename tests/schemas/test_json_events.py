@@ -351,6 +351,43 @@ def test_neighbours_never_touch_each_other(values: list[bytes | None]) -> None:
         assert_equal(window.columns, Columns.concatenate([one.columns for one in good]))
 
 
+FLAT = EventSchema(
+    Layout(floats=("a", "b", "up"), integers=("n", "m")),
+    (
+        EventFeature("n", "n", FeatureType("int"), False),
+        EventFeature("a", "a", FeatureType("float"), False),
+        EventFeature("m", "m", FeatureType("bool"), False),
+        EventFeature("b", "b", FeatureType("float"), True),
+    ),
+)
+_ABSENT = object()
+_NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32) | st.integers(-(2**53), 2**53)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "a": st.sampled_from([_ABSENT, None]) | _NUMBERS,
+                "b": st.sampled_from([_ABSENT, None]) | _NUMBERS,
+                "n": st.sampled_from([_ABSENT, None, MISSING_INTEGER]) | st.integers(-(2**70), 2**70),
+                "m": st.sampled_from([_ABSENT, None, True, False]),
+            }
+        ),
+        max_size=8,
+    )
+)
+def test_columns_hold_what_the_events_say(events: list[dict[str, Any]]) -> None:
+    """Against the plainest reading: a loop over parsed JSON. Here all numbers lie at the top of the event."""
+    written = [{name: value for name, value in event.items() if value is not _ABSENT} for event in events]
+    good = [event for event in written if event.get("b") is not None and abs(event.get("n") or 0) < 2**63]
+    found = decode(*written, schema=FLAT)
+    floats = [[np.nan if event.get(name) is None else event[name] for name in ("a", "b", "up")] for event in good]
+    integers = [[MISSING_INTEGER if event.get(name) is None else event[name] for name in ("n", "m")] for event in good]
+    np.testing.assert_array_equal(found.columns.floats, np.array(floats, np.float32).reshape(-1, 3))
+    np.testing.assert_array_equal(found.columns.integers, np.array(integers, np.int64).reshape(-1, 2))
+
+
 def assert_equal(found: Columns, expected: Columns) -> None:
     np.testing.assert_array_equal(found.floats, expected.floats)
     np.testing.assert_array_equal(found.integers, expected.integers)
