@@ -44,28 +44,36 @@ Check = Callable[["Settings", float], Awaitable[list[Finding]]]
 
 async def examine(load: Callable[[], Settings], *, server_deadline_s: float = SERVER_DEADLINE_S) -> list[Finding]:
     """All checks, in the order of the report; those that need a configuration are skipped without one."""
-    checks: list[tuple[str, Check, float]] = [
-        ("brokers", brokers, server_deadline_s),
+    servers = [("brokers", brokers, server_deadline_s), ("redis", redis, server_deadline_s)]
+    cluster = [
         ("topics", topics, server_deadline_s),
-        ("redis", redis, server_deadline_s),
-        ("models", models, DEVICE_DEADLINE_S),
         ("champion", champion, server_deadline_s + DEVICE_DEADLINE_S),
-        ("device", device, DEVICE_DEADLINE_S),
     ]
+    local = [("models", models, DEVICE_DEADLINE_S), ("device", device, DEVICE_DEADLINE_S)]
     found = [python(), *extras()]
     try:
         settings = load()
     except ConfigurationError as error:
         errors: Sequence[Exception] = getattr(error, "errors", (error,))
         found += [Finding("configuration", "failed", str(each)) for each in errors]
-        return found + [Finding(name, "skipped", "needs a configuration") for name, _, _ in checks]
+        return found + [
+            Finding(name, "skipped", "needs a configuration") for name, _, _ in (*servers, *cluster, *local)
+        ]
     catalogue = settings.catalogue
-    summary = (
-        f"pipeline {settings.pipeline.name}, {len(catalogue.features)} features, {len(catalogue.entities)} entities"
-    )
-    found.append(Finding("configuration", "passed", f"{settings.file}: {summary}"))
+    entities = len(catalogue.entities)
+    size = f"{len(catalogue.features)} features, {entities} entit{'y' if entities == 1 else 'ies'}"
+    found.append(Finding("configuration", "passed", f"{settings.file}: pipeline {settings.pipeline.name}, {size}"))
+    found += await _together(servers, settings)  # first: importing torch would slow their answers down
+    if any(finding.check == "brokers" and finding.state == "failed" for finding in found):
+        found += [Finding(name, "skipped", "needs the brokers") for name, _, _ in cluster]
+        cluster = []
+    found += await _together([*cluster, *local], settings)
+    return [_masked(finding, settings) for finding in found]
+
+
+async def _together(checks: Sequence[tuple[str, Check, float]], settings: Settings) -> list[Finding]:
     results = await asyncio.gather(*(_within(name, check, settings, deadline_s) for name, check, deadline_s in checks))
-    return [_masked(finding, settings) for finding in (*found, *(each for result in results for each in result))]
+    return [finding for result in results for finding in result]
 
 
 async def _within(name: str, check: Check, settings: Settings, deadline_s: float) -> list[Finding]:
@@ -73,11 +81,11 @@ async def _within(name: str, check: Check, settings: Settings, deadline_s: float
         async with asyncio.timeout(deadline_s):
             return await check(settings, 0.9 * deadline_s)  # its own sentence says more than ours
     except TimeoutError:
-        return [
-            Finding(name, "failed", f"no result within {deadline_s:g} s", "Is it overloaded, or behind a firewall?")
-        ]
+        fix = "Is it overloaded, or behind a firewall?"
+        return [Finding(name, "failed", f"no result within {deadline_s:g} s", fix)]
     except PenstockError as error:
-        return [Finding(name, "failed", str(error), getattr(error, "fix", ""))]
+        fix = getattr(error, "fix", "")
+        return [Finding(name, "failed", str(error).removesuffix(fix).rstrip(" ."), fix)]
     except Exception as error:  # a check that breaks is a finding, too: the others still count
         return [Finding(name, "failed", f"{type(error).__name__}: {error}")]
 

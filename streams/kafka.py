@@ -7,6 +7,7 @@ brokers, proving who we are or being allowed to do something is raised as an Unr
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -239,7 +240,7 @@ def sentence(error: BaseException, kafka: KafkaSettings) -> PenstockError | None
     if isinstance(error, TimeoutError):
         return _unreachable(kafka, "no answer in time")
     if isinstance(error, OSError):
-        return _unreachable(kafka, error.strerror or str(error))
+        return _unreachable(kafka, os.strerror(error.errno).lower() if error.errno else str(error))
     if isinstance(error, _UNREACHABLE):
         return _unreachable(kafka, reason or type(error).__name__)
     return None

@@ -101,6 +101,6 @@ def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         width = max(len(finding.check) for finding in findings)
         for finding in findings:
             out.print(f"{marks[finding.state]} {finding.check:{width}}  ", end="")
-            out.print(finding.detail + (f" Fix: {finding.fix}" if finding.fix else ""), markup=False)
+            out.print(f"{finding.detail.rstrip('.')}. Fix: {finding.fix}" if finding.fix else finding.detail, markup=False)
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
