@@ -23,27 +23,21 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import (
-    ConcurrentTransactions,
-    InvalidProducerEpoch,
-    InvalidProducerIdMapping,
-    InvalidTxnState,
-    KafkaError,
-    OutOfOrderSequenceNumber,
-    ProducerFenced,
-    UnknownProducerId,
-)
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
-from penstock.schemas.errors import Conflict, PenstockError, UnreachableError
-from penstock.schemas.records import CONTROL_SCHEMA, DECISION_SCHEMA, SCHEMA_HEADER, Control, Decision, ModelRef
+from penstock.schemas.errors import Conflict, PenstockError
+from penstock.schemas.records import CONTROL_SCHEMA, DECISION_SCHEMA, Control, Decision, ModelRef
 from penstock.streams import kafka as clients
+from penstock.streams.control_follower import ControlFollower as ControlFollower
+from penstock.streams.control_records import READING, UnreadableControl, read_control_record, silent
+from penstock.streams.fencing import Fenced, abandon, fences
 from penstock.streams.reading import to_the_end
 
 if TYPE_CHECKING:
@@ -57,29 +51,9 @@ WRITER_HEADER = "penstock-writer"
 TRANSACTION_TIMEOUT_MS = 15_000
 """A writer that dies inside its transaction holds back the readers of `control` no longer than this."""
 
-FENCES = (
-    ProducerFenced, InvalidProducerEpoch, InvalidTxnState, InvalidProducerIdMapping, OutOfOrderSequenceNumber,
-    UnknownProducerId, ConcurrentTransactions,
-)  # fmt: skip
-"""What a broker says to a writer that is no longer the newest."""
-
-READING = {"fetch_max_wait_ms": 100}
-
 Change = Callable[[Control | None], Control]
 """Makes the new state from the present one (None: nothing serves yet). It may be called more than once. The revision,
 author, reason and time of what it returns are set by the writer."""
-
-
-class UnreadableControl(PenstockError):
-    """A record of the control topic is not a control record that this version knows.
-
-    `newer` says that it names a later schema: then only a later version of Penstock may write over it.
-    """
-
-    def __init__(self, topic: str, offset: int, reason: str, *, newer: bool = False) -> None:
-        self.topic, self.offset, self.reason, self.newer = topic, offset, reason, newer
-        fix = "Upgrade Penstock." if newer else "`penstock models use NAME@VERSION` writes a good one after it."
-        super().__init__(f"Record {offset} of {topic} is not a control record that can be used: {reason}. {fix}")
 
 
 class Contended(PenstockError):
@@ -98,37 +72,6 @@ class Contended(PenstockError):
         )
 
 
-def read_control_record(record: ConsumerRecord, pipeline: str) -> Control | None:
-    """The state that a record of the control topic holds; None for another pipeline's.
-
-    Raises UnreadableControl, never anything else, for what a record may contain.
-    """
-    if record.key != pipeline.encode():
-        return None
-    schema = dict(record.headers).get(SCHEMA_HEADER)
-    if schema != CONTROL_SCHEMA[1]:
-        newer = schema is not None and schema.startswith(b"control/")
-        found = "no schema" if schema is None else f"schema {schema.decode(errors='replace')}"
-        raise UnreadableControl(
-            record.topic, record.offset, f"it names {found}, not {CONTROL_SCHEMA[1].decode()}", newer=newer
-        )
-    if record.value is None:
-        raise UnreadableControl(record.topic, record.offset, "it has no value")
-    try:
-        control = msgspec.json.decode(record.value, type=Control)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnreadableControl(record.topic, record.offset, str(error).rstrip(".")) from error
-    if control.pipeline != pipeline:
-        raise UnreadableControl(record.topic, record.offset, f"it is of pipeline {control.pipeline!r}")
-    return control
-
-
-def _silent(kafka: KafkaSettings, deadline_s: float) -> UnreachableError:
-    return UnreachableError(
-        "Kafka", kafka.address, f"no answer within {deadline_s:g} s", fix="`penstock doctor` tells more."
-    )
-
-
 def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -140,10 +83,6 @@ def default_author() -> str:
     except (KeyError, OSError):
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
-
-
-class _Fenced(Exception):
-    """Another writer came after this one."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +130,7 @@ class ControlPlane:
             async with clients.consumer(self.kafka, **READING) as consumer:
                 return (await self._read_log(consumer, await self._partition(consumer))).current
         except TimeoutError as error:
-            raise _silent(self.kafka, self.deadline_s) from error
+            raise silent(self.kafka, self.deadline_s) from error
 
     async def change(
         self,
@@ -221,11 +160,11 @@ class ControlPlane:
                     return await self._attempt(
                         change, command, author, reason, expected_revision, writer, frozenset(tried)
                     )
-            except _Fenced:
+            except Fenced:
                 log.info("%s: another writer was quicker at attempt %d", self.what, attempt + 1)
                 tried.add(writer)
             except TimeoutError as error:
-                raise _silent(self.kafka, self.deadline_s) from error
+                raise silent(self.kafka, self.deadline_s) from error
         raise Contended(self.what, attempts=self.max_attempts)
 
     async def _attempt(
@@ -242,7 +181,7 @@ class ControlPlane:
             consumer = await stack.enter_async_context(clients.consumer(self.kafka, **READING))
             partition = await self._partition(consumer)
             await clients.partitions(consumer, self.decisions_topic)
-            with _fences():
+            with fences():
                 producer = await stack.enter_async_context(
                     clients.producer(
                         self.kafka,
@@ -278,7 +217,7 @@ class ControlPlane:
         # Known before the transaction begins, so that nothing comes between the two sends.
         for topic in (self.control_topic, self.decisions_topic):
             await producer.partitions_for(topic)
-        with _fences():
+        with fences():
             await producer.begin_transaction()
             try:
                 state = await producer.send(
@@ -297,7 +236,7 @@ class ControlPlane:
                 )
                 await asyncio.gather(state, trail)
             except KafkaError:
-                await _abandon(producer)
+                await abandon(producer)
                 raise
             await producer.commit_transaction()
 
@@ -322,37 +261,6 @@ class ControlPlane:
                     current, unreadable = control, None
                     written[dict(record.headers).get(WRITER_HEADER, b"")] = control
         return _Log(current, written, unreadable)
-
-
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """End a failed transaction: left open, it would hold back the readers until it times out."""
-    manager = producer._txn_manager
-    try:
-        if not manager.is_fatal_error():
-            await producer.abort_transaction()
-    finally:
-        # Where we were fenced, aiokafka has set the reason in futures of its own that nobody awaits, and asyncio would
-        # print each with its traceback: look at them here.
-        waiting = [manager.wait_for_transaction_end()]
-        for batches in producer._message_accumulator._batches.values():
-            waiting += [batch._drain_waiter for batch in batches]
-        for future in waiting:
-            if future.done() and not future.cancelled():
-                future.exception()
-
-
-class _fences:  # noqa: N801  (reads as a statement: with _fences():)
-    """Translates what a broker says to an overtaken writer, wherever aiokafka wraps it, to _Fenced."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        cause = error
-        while cause is not None:
-            if isinstance(cause, FENCES):
-                raise _Fenced from error
-            cause = cause.__cause__
 
 
 async def read_control(settings: Settings) -> Control | None:
@@ -398,81 +306,3 @@ def champion(pipeline: str, model: ModelRef) -> Change:
         return msgspec.structs.replace(current, champion=model)
 
     return change
-
-
-class ControlFollower:
-    """A running worker's view of the control record: the present state, then every change in order.
-
-        follower = ControlFollower.of(settings)
-        await follower.start()          # .current is what serves now (None: nothing decided yet)
-        async for control in follower:  # ends with stop()
-            ...
-
-    One plain consumer in no group: the state is everybody's. A broker that goes away is waited for, with the last state
-    kept. A record that cannot be read is logged in one sentence and changes nothing; so is a revision that is not
-    above the present one (a log that was read again, or made anew under a running worker).
-    """
-
-    def __init__(self, kafka: KafkaSettings, pipeline: str, topic: str, *, deadline_s: float = 30.0) -> None:
-        self._kafka, self._pipeline, self._topic = kafka, pipeline, topic
-        self._deadline_s = deadline_s
-        self._clients = AsyncExitStack()
-        self._consumer: AIOKafkaConsumer | None = None
-        self.current: Control | None = None
-
-    @classmethod
-    def of(cls, settings: Settings) -> ControlFollower:
-        return cls(settings.kafka, settings.pipeline.name, settings.topics.control.name)
-
-    async def start(self) -> None:
-        """Read the topic to its end. Raises UnreachableError, TopicMissing."""
-        async with AsyncExitStack() as stack:
-            consumer = await stack.enter_async_context(clients.consumer(self._kafka, **READING))
-            [partition, *_] = await clients.partitions(consumer, self._topic)
-            consumer.assign([partition])
-            try:
-                async for records in to_the_end(consumer, [partition], deadline_s=self._deadline_s):
-                    for record in records:
-                        self._apply(record)
-            except TimeoutError as error:
-                raise _silent(self._kafka, self._deadline_s) from error
-            self._clients, self._consumer = stack.pop_all(), consumer
-
-    async def __aiter__(self) -> AsyncIterator[Control]:
-        while (consumer := self._consumer) is not None:
-            try:
-                batches = await consumer.getmany(timeout_ms=1_000)
-            except KafkaError as error:
-                if self._consumer is None:
-                    return
-                log.warning("Following %s: %s. The last state stays; trying again.", self._topic, error)
-                await asyncio.sleep(1.0)
-                continue
-            for records in batches.values():
-                for record in records:
-                    if (control := self._apply(record)) is not None:
-                        yield control
-
-    async def stop(self) -> None:
-        """Stop following; what iterates ends. The last state stays in `.current`."""
-        self._consumer = None
-        await self._clients.aclose()
-
-    def _apply(self, record: ConsumerRecord) -> Control | None:
-        """The new state, where the record brings one."""
-        try:
-            control = read_control_record(record, self._pipeline)
-        except UnreadableControl as error:
-            log.error("%s The state before it stays.", error)
-            return None
-        if control is None:
-            return None
-        if self.current is not None and control.revision <= self.current.revision:
-            log.warning(
-                "Record %d of %s holds revision %d; revision %d serves already. If the topic was made anew, restart "
-                "this worker.",
-                record.offset, self._topic, control.revision, self.current.revision,
-            )  # fmt: skip
-            return None
-        self.current = control
-        return control

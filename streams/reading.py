@@ -9,8 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from penstock.streams import kafka as clients
+
+if TYPE_CHECKING:
+    from penstock.streams.settings import KafkaSettings
 
 
 async def to_the_end(
@@ -39,3 +45,15 @@ async def to_the_end(
         elif time.monotonic() > stalled_at:
             raise TimeoutError(f"no record came within {deadline_s:g} s")
         unfinished = before
+
+
+async def records(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRecord]:
+    """Every record in the topic at the call, each partition in order. Raises UnreachableError, TopicMissing."""
+    async with clients.consumer(kafka, fetch_max_wait_ms=100) as consumer:
+        partitions = await clients.partitions(consumer, topic)
+        consumer.assign(partitions)
+        ends = await clients.end_offsets(consumer, partitions)
+        async for run in to_the_end(consumer, partitions):
+            for record in run:
+                if record.offset < ends[TopicPartition(topic, record.partition)]:
+                    yield record
