@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.schemas.columns import MISSING_INTEGER
+from penstock.schemas.columns import MISSING_INTEGER, FeatureType
 
 Cell = bytes | None
 """One field of a hash; None where it is not there."""
@@ -31,6 +31,27 @@ _decode_floats = msgspec.json.Decoder(list[float | None]).decode
 _decode_integers = msgspec.json.Decoder(list[int]).decode
 _decode_vector = msgspec.json.Decoder(list[float] | None).decode
 _decode_vectors = msgspec.json.Decoder(list[list[float] | None]).decode
+
+
+def malformed_texts(cells: list[Cell], type: FeatureType) -> NDArray[np.bool_]:
+    """Which cells [rows] hold something that is no value of `type`.
+
+    >>> malformed_texts([b"1.5", b"x", None], FeatureType("float")).tolist()
+    [False, True, False]
+    """
+    match type.kind:
+        case "float":
+            values, malformed = floats([[cell] for cell in cells], 1)
+            with np.errstate(over="ignore"):
+                return malformed[:, 0] | np.isinf(values[:, 0].astype(np.float32))
+        case "int":
+            return integers(cells)[1]
+        case "bool":
+            return bools(cells)[1]
+        case "category":
+            return strings(cells)[1]
+        case "vector":
+            return vectors(cells, type.width)[1]
 
 
 def floats(rows: Sequence[list[Cell]], width: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -29,7 +29,7 @@ CATALOGUE = Catalogue(
     entity_keys={"plane": ("plane", KeyTemplate.parse("{tail}"))},
 )
 PLANES = 4000
-DEADLINE_MS = 300.0
+DEADLINE_MS = 20_000.0
 
 
 class Clock:
@@ -121,8 +121,9 @@ async def answered(store: RedisFeatureStore, clock: Clock, planes: list[int]) ->
 async def test_a_stopped_redis_costs_one_deadline_and_then_nothing(
     server: Server, make_store: MakeStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = make_store()
-    assert (await seats(store, [1, 2]))[0] == [1, 2]
+    store = make_store(deadline_ms=300)
+    assert await answered(store, clock, [1, 2]) == [1, 2]
+    caplog.clear()
     server.signal(signal.SIGSTOP)
     try:
         began = time.monotonic()
@@ -138,8 +139,8 @@ async def test_a_stopped_redis_costs_one_deadline_and_then_nothing(
     assert np.isnan(values[1])
     assert found.written.tolist() == [[5000], [0]]
     assert found.outage == f"Redis at 127.0.0.1:{server.port}: no answer within 300 ms"
-    assert DEADLINE_MS / 1000 <= waited_s < 10 * DEADLINE_MS / 1000
-    assert paused_s < 50 * DEADLINE_MS / 1000 / 2
+    assert 0.3 <= waited_s < 3
+    assert paused_s < 50 * 0.3 / 2
     assert all(found.outage is not None for _, found in again)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert await answered(store, clock, [3, 4, 2]) == [3, 4, 2]
@@ -194,7 +195,7 @@ async def test_a_redis_that_comes_back_empty_answers_with_nothing(
 async def test_a_connection_that_redis_closed_is_replaced_within_the_window(
     server: Server, make_store: MakeStore
 ) -> None:
-    store = make_store(cache_rows=0, deadline_ms=20_000)
+    store = make_store(cache_rows=0)
     await seats(store, [1])
     with server.client() as client:
         client.client_kill_filter(_type="normal", skipme=True)
@@ -230,7 +231,7 @@ async def test_no_attempt_is_made_during_a_pause_and_pauses_grow(
 async def test_a_cancelled_window_leaves_no_answer_behind_for_the_next(
     server: Server, make_store: MakeStore, clock: Clock
 ) -> None:
-    store = make_store(cache_rows=0, deadline_ms=30_000)
+    store = make_store(cache_rows=0)
     for turn in range(10):
         server.signal(signal.SIGSTOP)
         try:
@@ -248,7 +249,7 @@ async def test_a_cancelled_window_leaves_no_answer_behind_for_the_next(
 
 
 async def test_windows_that_overlap_get_their_own_values(make_store: MakeStore) -> None:
-    store = make_store(cache_rows=100, deadline_ms=30_000)
+    store = make_store(cache_rows=100)
     windows = [[(start + 7 * i) % PLANES for i in range(1500)] for start in range(8)]
 
     results = await asyncio.gather(*(seats(store, window) for window in windows))
@@ -259,7 +260,7 @@ async def test_windows_that_overlap_get_their_own_values(make_store: MakeStore) 
 
 async def test_the_batches_that_came_in_time_are_kept(server: Server, make_store: MakeStore) -> None:
     """The server stops for good after some replies: the connection breaks in the middle of the window."""
-    store = make_store(cache_rows=PLANES, deadline_ms=10_000)
+    store = make_store(cache_rows=PLANES)
     await seats(store, [0])
     window = asyncio.create_task(seats(store, list(range(PLANES))))
     while store.counts.keys_fetched < 1025:  # noqa: ASYNC110 - a counter has no event
@@ -322,9 +323,9 @@ async def test_values_change_when_the_cache_lets_go_of_them(
 async def test_a_cache_changes_no_value(make_store: MakeStore) -> None:
     rng = np.random.default_rng(3)
     cached, bounded, uncached = (
-        make_store(deadline_ms=30_000),
-        make_store(cache_rows=64, deadline_ms=30_000),
-        make_store(cache_rows=0, deadline_ms=30_000),
+        make_store(),
+        make_store(cache_rows=64),
+        make_store(cache_rows=0),
     )
     for _ in range(40):
         window = (rng.zipf(1.3, rng.integers(1, 400)) % (PLANES + 500)).tolist()
