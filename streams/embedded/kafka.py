@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -158,7 +159,8 @@ class EmbeddedKafka:
         for name in names:
             kept = cluster.ports.get(name, [])
             if not kept or not all(map(is_free, kept)):
-                cluster.ports[name] = free_ports(self.brokers)
+                taken = itertools.chain.from_iterable(cluster.ports.values())
+                cluster.ports[name] = free_ports(self.brokers, besides=taken)
         cluster.save(path)
         return cluster
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from penstock.streams.embedded import watchdog
@@ -147,10 +148,12 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, *, besides: Iterable[int] = ()) -> list[int]:
+    """Different ports on which nobody listens, at random so that programs that choose at the same time differ."""
     candidates = random.SystemRandom().sample(PORTS, len(PORTS))
-    free = (port for port in candidates if is_free(port))
-    return [next(free) for _ in range(count)]
+    taken = set(besides)
+    free = (port for port in candidates if port not in taken and is_free(port))
+    return list(itertools.islice(free, count))
 
 
 def last_lines(path: Path, count: int = 15) -> list[str]:

@@ -15,7 +15,15 @@ import redis as redis_client
 
 from penstock.streams.embedded import EmbeddedRedis
 from penstock.streams.embedded.errors import DirectoryInUse, StartFailed
-from penstock.streams.embedded.processes import PORTS, free_ports, is_free, is_running
+from penstock.streams.embedded.processes import (
+    PORTS,
+    DirectoryLock,
+    ServerProcess,
+    free_ports,
+    is_free,
+    is_running,
+    last_lines,
+)
 
 pytestmark = pytest.mark.redis
 
@@ -148,7 +156,36 @@ def test_a_killed_server_starts_again_where_it_was(tmp_path: Path) -> None:
         assert (server.url, server.pid != pid) == (url, True)
 
 
+def test_a_server_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> None:
+    stubborn = "from signal import *; signal(SIGTERM, SIG_IGN); print('up', flush=True); pause(), pause()"
+    output = tmp_path / "output.log"
+    server = ServerProcess(
+        "Stubborn",
+        [sys.executable, "-c", stubborn],
+        directory=tmp_path,
+        output=output,
+        lock=DirectoryLock(tmp_path),
+        grace_s=0.2,
+    )
+    wait_until(lambda: last_lines(output) == ["up"])
+    server.stop()
+    assert server.status == 128 + signal.SIGKILL
+    assert is_gone(server.pid)
+
+
+def test_a_program_that_is_not_there_is_named_in_the_log(tmp_path: Path) -> None:
+    output = tmp_path / "output.log"
+    server = ServerProcess(
+        "Missing", [str(tmp_path / "java")], directory=tmp_path, output=output, lock=DirectoryLock(tmp_path)
+    )
+    wait_until(lambda: not server.running)
+    server.stop()
+    assert server.status == 127
+    assert last_lines(output) == [f"{tmp_path / 'java'}: No such file or directory"]
+
+
 def test_free_ports_differ_and_stay_clear_of_outgoing_connections() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
     assert all(port in PORTS and is_free(port) for port in ports)
+    assert set(free_ports(20, besides=ports)).isdisjoint(ports)
