@@ -277,6 +277,13 @@ def _ref_of(package: Path, manifest: Manifest) -> ModelRef:
     return ModelRef(manifest.name, int(place.name) if registered else 0)
 
 
+def describe_device(name: str) -> str:
+    """What `device = name` comes to on this machine. Raises ConfigurationError when it cannot be used."""
+    device = _device(name)
+    gpus = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+    return f"{device} ({gpus or 'no GPU'}), torch {torch.__version__}"
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -110,12 +110,13 @@ def extras() -> list[Finding]:
 async def brokers(settings: Settings, deadline_s: float) -> list[Finding]:
     from penstock.streams import kafka
 
-    started = time.perf_counter()
     async with kafka.admin(settings.kafka, deadline_s=deadline_s) as admin:
+        started = time.perf_counter()
         cluster = await admin.describe_cluster()
+        latency = _ms(started)
     count = len(cluster["brokers"])
     wanted = settings.kafka.replication_factor
-    detail = f"{count} at {settings.kafka.address}, {_ms(started)} to connect"
+    detail = f"{count} at {settings.kafka.address}, {latency} a round trip"
     if wanted > count:
         fix = f"Set kafka.replication_factor to {count} or fewer, or start more brokers."
         return [Finding("brokers", "failed", f"{detail}, but the replication factor is {wanted}", fix)]
@@ -219,23 +220,12 @@ async def champion(settings: Settings, deadline_s: float) -> list[Finding]:
 
 
 async def device(settings: Settings, deadline_s: float) -> list[Finding]:
-    def probe() -> list[Finding]:
-        import torch
+    def describe() -> str:
+        from penstock.models.torch_runtime import describe_device
 
-        gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-        name = settings.models.device
-        wanted = ("cuda" if gpus else "cpu") if name == "auto" else name
-        try:
-            torch.empty(1, device=wanted)
-        except (RuntimeError, AssertionError) as error:
-            there = ", ".join(["cpu", *(f"cuda:{number} ({gpu})" for number, gpu in enumerate(gpus))])
-            fix = "Set models.device to auto, or install a torch with CUDA."
-            first_line = str(error).splitlines()[0]
-            return [Finding("device", "failed", f"{name} cannot be used ({first_line}); there are {there}", fix)]
-        detail = f"{wanted} ({', '.join(gpus) or 'no GPU'}), torch {torch.__version__}"
-        return [Finding("device", "passed", detail)]
+        return describe_device(settings.models.device)
 
-    return await in_thread(probe)
+    return [Finding("device", "passed", await in_thread(describe))]
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.schemas.errors import PenstockError
-from penstock.streams.cli import models, project, run, topics
+from penstock.streams.cli import console, demo, features, models, project, run, topics
 
 HELP = """
 Streaming inference on Apache Kafka: score every event of a topic with your torch model.
@@ -79,7 +79,7 @@ def penstock(
     pass
 
 
-for group in (project, run, models, topics):
+for group in (project, demo, run, models, console, features, topics):
     group.register(app)
 
 

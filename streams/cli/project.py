@@ -101,6 +101,7 @@ def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         width = max(len(finding.check) for finding in findings)
         for finding in findings:
             out.print(f"{marks[finding.state]} {finding.check:{width}}  ", end="")
-            out.print(f"{finding.detail.rstrip('.')}. Fix: {finding.fix}" if finding.fix else finding.detail, markup=False)
+            fix = f". Fix: {finding.fix}" if finding.fix else ""
+            out.print(finding.detail.rstrip(".") + fix, markup=False)
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
