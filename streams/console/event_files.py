@@ -144,14 +144,16 @@ def chunks(
         except StopIteration:
             break
         except UnusableRow:
-            yield Chunk(pending, blocks.read_bytes)
+            if pending:
+                yield Chunk(pending, blocks.read_bytes)
             raise
         if value:
             pending.append(Event(key(value) if key else None, value, number))
         if blocks.drained and pending:
             yield Chunk(pending, blocks.read_bytes)
             pending = []
-    yield Chunk(pending, blocks.read_bytes)
+    if pending:
+        yield Chunk(pending, blocks.read_bytes)
 
 
 class _Blocks:
