@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import hiredis
 import msgspec
 
 from penstock.schemas.errors import PenstockError, UnreachableError
 from penstock.streams.feature_values import TIME_FIELD
-from penstock.streams.redis_hashes import Batch, RedisConnection, RedisOutage, key_bytes
+from penstock.streams.redis_hashes import Batch, RedisConnection, RedisOutage, key_bytes, pack_command
 
 Written = float | int | bool | str | Sequence[float] | None
 """What a field may be given; None and NaN: the hash has no such value (any more)."""
@@ -121,10 +120,10 @@ def _commands(name: bytes, row: Sequence[tuple[str, str | None]], written_ms: in
     for field, text in row:
         if text is not None:
             values += (field, text)
-    commands = [hiredis.pack_command(("HDEL", name, *gone))] if gone else []
-    commands.append(hiredis.pack_command(("HSET", name, *values, TIME_FIELD, int(written_ms))))
+    commands = [pack_command(("HDEL", name, *gone))] if gone else []
+    commands.append(pack_command(("HSET", name, *values, TIME_FIELD, int(written_ms))))
     if expire_s is not None:
-        commands.append(hiredis.pack_command(("EXPIRE", name, expire_s)))
+        commands.append(pack_command(("EXPIRE", name, expire_s)))
     return commands
 
 

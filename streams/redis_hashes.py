@@ -63,6 +63,12 @@ class HmgetPacker:
         return b"".join([b"%b%d\r\n%b%b" % (head, len(name), name, tail) for name in named])
 
 
+def pack_command(parts: tuple[str | int | bytes, ...]) -> bytes:
+    """One command of any kind."""
+    packed: bytes = hiredis.pack_command(parts)
+    return packed
+
+
 def key_bytes(prefix: str, key: str) -> bytes:
     """A key as Redis stores it. Bytes that are no UTF-8 travel as surrogate escapes and come out as they were."""
     name = f"{prefix}:{key}"
