@@ -6,6 +6,7 @@ Counting is per window, never per event, so it costs nothing next to scoring.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -19,7 +20,7 @@ class ScoreMetrics:
     """Counters of one score worker, in a registry of its own: several can live in one process.
 
     >>> metrics = ScoreMetrics("flights")
-    >>> metrics.count_window(rows=3, dead_letters=[("decode", "not_json")], defaulted={("wind", "missing"): 2})
+    >>> metrics.count_window(rows=3, dead_letters=[("decode", "not_json")])
     >>> 'penstock_events_total{pipeline="flights"} 4.0' in metrics.exposition().decode()
     True
     """
@@ -32,10 +33,10 @@ class ScoreMetrics:
         self._dead_letters = self._counter(
             "penstock_dead_letters", "Events that ended as a dead letter.", "stage", "error"
         )
-        self._defaulted = self._counter(
+        self._gaps = self._counter(
             "penstock_feature_gaps", "Feature values that were missing, stale or malformed.", "feature", "kind"
         )
-        self._outages = self._counter("penstock_feature_outages", "Windows whose look-ups failed.", "reason")
+        self._outages = self._counter("penstock_feature_outages", "Windows for which Redis did not answer in time.")
         self._refused = self._counter(
             "penstock_models_refused", "Models that failed a check and do not serve.", "model"
         )
@@ -66,33 +67,32 @@ class ScoreMetrics:
     def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
         return Histogram(name, text, ["pipeline", *labels], registry=self.registry, buckets=tuple(buckets))
 
-    def count_window(
-        self,
-        *,
-        rows: int,
-        dead_letters: Iterable[tuple[str, str]] = (),
-        defaulted: Mapping[tuple[str, GapKind], int] | None = None,
-    ) -> None:
-        """One window: `rows` predictions, dead letters as (stage, error), gaps as {(feature, kind): values}."""
+    def count_window(self, *, rows: int, dead_letters: Iterable[tuple[str, str]] = ()) -> None:
+        """One window: `rows` predictions, and dead letters as (stage, error)."""
         dead = 0
         for stage, error in dead_letters:
             self._dead_letters.labels(self._pipeline, stage, error).inc()
             dead += 1
         self._events.labels(self._pipeline).inc(rows + dead)
         self._predictions.labels(self._pipeline).inc(rows)
-        self._window_rows.labels(self._pipeline).observe(rows)
-        for (feature, kind), values in (defaulted or {}).items():
-            self._defaulted.labels(self._pipeline, feature, kind).inc(values)
+        self._window_rows.labels(self._pipeline).observe(rows + dead)
 
-    def observe_stage(self, stage: str, seconds: float) -> None:
-        self._stage.labels(self._pipeline, stage).observe(seconds)
+    def count_gaps(self, gaps: Mapping[tuple[str, GapKind], int]) -> None:
+        """How many values of each feature were missing, stale or malformed."""
+        for (feature, kind), values in gaps.items():
+            self._gaps.labels(self._pipeline, feature, kind).inc(values)
+
+    def stage(self, name: str) -> AbstractContextManager[object]:
+        """Times a window's way through one stage."""
+        return self._stage.labels(self._pipeline, name).time()
 
     def observe_latency(self, seconds: float) -> None:
         """The oldest event of a window."""
         self._latency.labels(self._pipeline).observe(max(seconds, 0.0))
 
-    def count_outage(self, reason: str) -> None:
-        self._outages.labels(self._pipeline, reason).inc()
+    def count_outage(self) -> None:
+        """A window for which Redis did not answer in time."""
+        self._outages.labels(self._pipeline).inc()
 
     def count_refused(self, model: str) -> None:
         self._refused.labels(self._pipeline, model).inc()

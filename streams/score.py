@@ -1,0 +1,277 @@
+"""The score role: a Faust agent takes blocks, and three overlapping stages turn windows of them into predictions.
+
+    take ──► windows ──► prepare ──► score ──► deliver
+    (agent)              decode,     model,    encode, send,
+                         look up     in a      acknowledge
+                                     thread
+
+Each stage works on one window while the next one works on the window before, so the model computes while the event loop
+decodes and encodes. Order is kept throughout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from faust.types import TP
+from mode import Service
+
+from penstock.models.registry import Registry
+from penstock.models.runtime import Runtime
+from penstock.models.torch_runtime import load_runtime
+from penstock.monitoring.metrics import ScoreMetrics
+from penstock.schemas.errors import PenstockError
+from penstock.schemas.json_events import JsonCodec
+from penstock.schemas.records import Control
+from penstock.streams.admin import AdminServer
+from penstock.streams.blocks import Block
+from penstock.streams.control import ControlFollower
+from penstock.streams.delivery import AtLeastOnce, ExactlyOnce, Outputs
+from penstock.streams.feature_store import FeatureStore, NoFeatures, RedisFeatureStore
+from penstock.streams.kafka import client_options
+from penstock.streams.scoring import Run, Scoring, Window
+from penstock.streams.settings import Settings
+from penstock.streams.transport import BlockApp, BlockSchema, new_producer
+from penstock.streams.window import WindowLimits, Windows
+
+log = logging.getLogger("penstock.score")
+
+
+class Arrival(NamedTuple):
+    """A block with the Faust event that acknowledges it."""
+
+    event: Any
+    block: Block
+
+    @property
+    def rows(self) -> int:
+        return self.block.rows
+
+    @property
+    def size(self) -> int:
+        return self.block.size
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What answers: a loaded model and the revision of the control record that named it."""
+
+    runtime: Runtime
+    revision: int
+
+
+class Stretch(NamedTuple):
+    """A window's blocks of one partition, in order, and their place in the window's records."""
+
+    run: Run
+    generation: int
+    arrivals: list[Arrival]
+
+
+def install(app: BlockApp, settings: Settings) -> None:
+    """Add the score role to an app."""
+    role = ScoreRole(app, settings)
+    app.start_first(role)
+    app.before_assigned, app.after_revoked = role.on_assigned, role.on_revoked
+    app.agent(app.topic(settings.topics.events.name, schema=BlockSchema()), name="score")(role.take)
+
+
+class ScoreRole(Service):
+    """Holds the model that serves and the stages between the agent and Kafka."""
+
+    def __init__(self, app: BlockApp, settings: Settings) -> None:
+        super().__init__()
+        self._app, self._settings = app, settings
+        self._kafka = client_options(settings.kafka)
+        self.metrics = ScoreMetrics(settings.pipeline.name)
+        self._admin = AdminServer(settings.admin.host, settings.admin.port, self.metrics, self._not_ready)
+        self._follower = ControlFollower.of(settings)
+        self._store = _feature_store(settings)
+        self._scoring = Scoring(
+            codec=JsonCodec(settings.event_schema),
+            catalogue=settings.catalogue,
+            store=self._store,
+            topics=settings.topics,
+            metrics=self.metrics,
+            log_scored=settings.scored.enabled,
+        )
+        self._exactly_once: ExactlyOnce | None = None
+        if settings.delivery.mode == "exactly_once":
+            self._exactly_once = ExactlyOnce(
+                group=app.conf.id,
+                new_producer=self._transactional,
+                transaction_s=settings.delivery.transaction_ms / 1000,
+            )
+        self._delivery = self._exactly_once or AtLeastOnce(lambda: app.producer._producer)
+        self._windows: Windows[Arrival] = Windows(
+            WindowLimits(settings.window.max_rows, settings.window.max_bytes, settings.window.max_wait_ms / 1000)
+        )
+        self._prepared: asyncio.Queue[tuple[list[Stretch], Window]] = asyncio.Queue(1)
+        self._scored: asyncio.Queue[tuple[list[Stretch], Window, int]] = asyncio.Queue(1)
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._serving: Serving | None = None
+
+    # Before the first event: a model.
+
+    async def on_start(self) -> None:
+        """Returns when a model is loaded; only then does the worker join its consumer group."""
+        await self.add_runtime_dependency(self._admin)
+        await self.add_runtime_dependency(self._delivery)
+        log.info("Admin at %s", self._admin.address)
+        await self._follower.start()
+        if self._follower.current is not None:
+            await self._serve(self._follower.current)
+        if self._serving is None:
+            log.warning(
+                "No model serves %s yet; waiting for one: penstock models use NAME@VERSION",
+                self._settings.pipeline.name,
+            )
+            async for control in self._follower:
+                await self._serve(control)
+                if self._serving is not None:
+                    break
+
+    async def on_stop(self) -> None:
+        await self._follower.stop()
+        await self._store.close()
+        self._model_thread.shutdown()
+
+    def _not_ready(self) -> str | None:
+        if self._serving is None:
+            return "no model serves yet: penstock models use NAME@VERSION"
+        if not self._app.consumer.assignment():
+            return "no partition of the events topic is assigned to this worker"
+        return None
+
+    # The champion, as the control record says.
+
+    @Service.task
+    async def _follow_control(self) -> None:
+        async for control in self._follower:
+            await self._serve(control)
+
+    async def _serve(self, control: Control) -> None:
+        """Load what the record names, then let it take over between two windows. What is refused changes nothing."""
+        serving = self._serving
+        if serving is not None and serving.runtime.model == control.champion:
+            self._serving = Serving(serving.runtime, control.revision)
+            return
+        try:
+            runtime = await asyncio.to_thread(self._load, control)
+        except PenstockError as refusal:
+            self.metrics.count_refused(str(control.champion))
+            log.error("Revision %d is not followed. %s", control.revision, refusal)
+            return
+        self._serving = Serving(runtime, control.revision)
+        self.metrics.serving(runtime.model.name, runtime.model.version, bit_stable=runtime.bit_stable)
+        log.info("%s serves from now on (revision %d, %s)", runtime.model, control.revision, runtime.description)
+        if serving is not None:
+            # Behind whatever window it is scoring right now: the model thread runs one thing at a time.
+            self._model_thread.submit(serving.runtime.close)
+
+    def _load(self, control: Control) -> Runtime:
+        package = Registry(self._settings.registry_location).path(control.champion)
+        return load_runtime(
+            package,
+            self._settings.catalogue,
+            device=self._settings.models.device,
+            max_rows=self._settings.window.max_rows,
+        )
+
+    # Partitions come and go.
+
+    async def on_assigned(self, assigned: set[TP]) -> None:
+        log.info("Scoring partitions %s", ", ".join(str(tp.partition) for tp in sorted(assigned)) or "none yet")
+        self.metrics.partitions.set(len(assigned))
+        if self._exactly_once is not None:
+            await self._exactly_once.open(assigned, self._app.consumer_generation_id)
+
+    async def on_revoked(self, revoked: set[TP]) -> None:
+        self.metrics.partitions.set(0)
+        if self._exactly_once is not None:
+            await self._exactly_once.close()
+
+    def _transactional(self, transactional_id: str) -> Any:
+        return new_producer(self._kafka, client_id=self._app.conf.id, transactional_id=transactional_id)
+
+    # The stages.
+
+    async def take(self, stream: Any) -> None:
+        """The agent: blocks from all partitions, as they come."""
+        async for event in stream.noack().events():
+            await self._windows.put(Arrival(event, event.value))
+
+    @Service.task
+    async def _prepare_windows(self) -> None:
+        while not self.should_stop:
+            stretches = list(_stretches(await self._windows.next()))
+            records = [record for stretch in stretches for a in stretch.arrivals for record in a.block.records]
+            window = await self._scoring.prepare([stretch.run for stretch in stretches], records)
+            await self._prepared.put((stretches, window))
+
+    @Service.task
+    async def _score_windows(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.should_stop:
+            stretches, window = await self._prepared.get()
+            serving = self._serving
+            if serving is None:
+                raise RuntimeError("a block arrived before a model was loaded")
+            window = await loop.run_in_executor(self._model_thread, self._scoring.score, window, serving.runtime)
+            await self._scored.put((stretches, window, serving.revision))
+
+    @Service.task
+    async def _deliver_windows(self) -> None:
+        while not self.should_stop:
+            stretches, window, revision = await self._scored.get()
+            for stretch, records in zip(stretches, self._scoring.outputs(window, revision), strict=True):
+                await self._delivery.deliver(_outputs(stretch, records))
+            self.metrics.observe_latency(time.time() - window.records[0].timestamp / 1000)
+
+
+def _feature_store(settings: Settings) -> FeatureStore:
+    catalogue, redis = settings.catalogue, settings.redis
+    if not catalogue.looked_up_features:
+        return NoFeatures()
+    return RedisFeatureStore(
+        catalogue,
+        url=redis.url,
+        username=redis.username,
+        password=redis.password.get_secret_value() if redis.password else None,
+        deadline_ms=redis.deadline_ms,
+        cache_rows=redis.cache_rows,
+        cache_ttl_s=redis.cache_ttl_s,
+    )
+
+
+def _stretches(arrivals: Sequence[Arrival]) -> Iterator[Stretch]:
+    """Blocks of one partition and generation together, in order, so that each partition's outputs go out as one."""
+    together: dict[tuple[str, int, int], list[Arrival]] = {}
+    for arrival in arrivals:
+        key = (arrival.block.topic, arrival.block.partition, arrival.event.message.generation_id)
+        together.setdefault(key, []).append(arrival)
+    start = 0
+    for (topic, partition, generation), members in together.items():
+        stop = start + sum(arrival.rows for arrival in members)
+        yield Stretch(Run(topic, partition, start, stop), generation, members)
+        start = stop
+
+
+def _outputs(stretch: Stretch, records: dict[str, Any]) -> Outputs:
+    def acknowledge() -> None:
+        for arrival in stretch.arrivals:
+            arrival.event.ack()
+
+    return Outputs(
+        tp=TP(stretch.run.topic, stretch.run.partition),
+        records=records,
+        next_offset=stretch.arrivals[-1].block.next_offset,
+        generation=stretch.generation,
+        acknowledge=acknowledge,
+    )

@@ -1,0 +1,78 @@
+"""Running one role in this process, until a signal or a failure ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import suppress
+
+import faust
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
+from penstock.schemas.errors import PenstockError
+from penstock.streams.app import create_app
+from penstock.streams.delivery import FAILED
+from penstock.streams.settings import Settings
+from penstock.streams.transport import BlockApp
+
+log = logging.getLogger("penstock.worker")
+
+
+class _Worker(faust.Worker):
+    """Faust's worker without its spinner, its log configuration and the second it sleeps at the end."""
+
+    def __init__(self, app: BlockApp, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+        self.spinner = None
+
+    def run(self) -> None:
+        """Until a signal has stopped everything in order. Raises what made a service fail."""
+        self._starting_fut = asyncio.ensure_future(self.start(), loop=self.loop)
+        try:
+            with suppress(asyncio.CancelledError):  # a signal during the start
+                self.loop.run_until_complete(self._starting_fut)
+        finally:
+            self.stop_and_shutdown()
+
+    def _on_sigint(self) -> None:
+        self._schedule_shutdown(signal.SIGINT)
+
+    async def _sentinel_task(self) -> None:
+        await asyncio.sleep(0)
+
+
+def run_worker(role: str, settings: Settings) -> int:
+    """Run `role` until SIGTERM or Ctrl-C, which finish and commit what is in flight; returns the exit code.
+
+    Raises PenstockError for what a person can mend: a server that cannot be reached, a port that is taken.
+    """
+    configure_logging()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = _Worker(create_app(role, settings), loop)
+    try:
+        worker.run()
+    except PenstockError:
+        raise
+    except Exception:
+        log.exception("The %s worker stopped; started again, it goes on from the last committed offset", role)
+        return FAILED
+    log.info("The %s worker has finished what was in flight and stopped", role)
+    return 0
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """One line per message on standard error; libraries, and the comings and goings of services, only when wrong."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+    )
+    logging.getLogger("penstock").setLevel(level)
+    logging.getLogger("penstock.streams").setLevel(logging.WARNING)
+    logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(_worth_a_line)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Not a coordinator that is just being elected: aiokafka asks again by itself, and calls the answer an error."""
+    return not any(isinstance(argument, GroupCoordinatorNotAvailableError) for argument in record.args or ())

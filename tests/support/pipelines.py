@@ -1,0 +1,188 @@
+"""Pipelines for tests: a project on disk, its score workers as real processes, and a witness who only reads Kafka."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from penstock.models.package import write_package
+from penstock.models.registry import Registry
+from penstock.models.signature import Output, Signature, TensorInput
+from penstock.schemas.records import ModelRef
+from penstock.streams import topics
+from penstock.streams.control import use_champion
+from penstock.streams.settings import Settings
+
+FEATURES = [f"x{i}" for i in range(4)]
+
+
+class Kafka(Protocol):
+    @property
+    def servers(self) -> list[str]: ...
+
+
+@dataclass
+class Worker:
+    """One `penstock worker score` process."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """As a machine dies: at once, saying nothing."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> int:
+        """As an operator stops it: SIGTERM, then whatever time it takes to finish."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@dataclass
+class Project:
+    """A pipeline with topics, a model and settings; `start_worker` runs its score role."""
+
+    settings: Settings
+    workers: list[Worker] = field(default_factory=list)
+
+    def start_worker(self) -> Worker:
+        log = self.settings.directory / f"worker-{len(self.workers)}.log"
+        command = [sys.executable, "-m", "penstock", "worker", "score", "--config", str(self.settings.file.absolute())]
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, cwd=self.settings.directory, stdout=out, stderr=out)
+        self.workers.append(Worker(process, log))
+        return self.workers[-1]
+
+    def package(self, *, seed: int, factor: float = 1.0) -> ModelRef:
+        """Package and register the next version of the model: the logistic of `factor` times the features' sum."""
+        summing = _load(self.settings.directory / "summing.py")
+        path = write_package(
+            self.settings.directory / "packages",
+            self.settings.catalogue,
+            name="sum",
+            network=summing.Sum(len(FEATURES), factor),
+            factory="summing:Sum",
+            arguments={"width": len(FEATURES)},
+            signature=Signature(inputs=(TensorInput("x", tuple(FEATURES), "float32"),), output=Output("probability")),
+            reference={name: np.random.default_rng(seed).normal(size=500) for name in FEATURES},
+            seed=seed,
+        )
+        return Registry(self.settings.registry_location).add(path)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+
+
+class MakeProject(Protocol):
+    async def __call__(self, name: str, *, mode: str, partitions: int = 2, max_bytes: int = 1_048_576) -> Project: ...
+
+
+NETWORK = '''
+import torch
+
+class Sum(torch.nn.Module):
+    """The score is the sum of the features through a logistic: easy to check by hand."""
+
+    def __init__(self, width: int, factor: float = 1.0) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(width, 1)
+        torch.nn.init.constant_(self.linear.weight, factor)
+        torch.nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x):
+        return torch.sigmoid(self.linear(x))
+'''
+
+
+async def make_project(
+    directory: Path, servers: list[str], name: str, *, mode: str, partitions: int = 2, max_bytes: int = 1_048_576
+) -> Project:
+    """A pipeline in `directory`, with its topics made and the first version of its model serving."""
+    directory.mkdir()
+    (directory / "summing.py").write_text(NETWORK)
+    (directory / "penstock.toml").write_text(
+        textwrap.dedent(f"""
+            [pipeline]
+            name = "{name}"
+            [kafka]
+            servers = {json.dumps(servers)}
+            partitions = {partitions}
+            [events]
+            topic = "{name}.events"
+            id = "id"
+            max_bytes = {max_bytes}
+            [delivery]
+            mode = "{mode}"
+            [admin]
+            port = 0
+            """)
+        + "".join(f'[features.{feature}]\ntype = "float"\npath = "features.{feature}"\n' for feature in FEATURES)
+    )
+    project = Project(Settings.load(directory / "penstock.toml", environ={}))
+    await topics.create(project.settings)
+    project.package(seed=0)
+    await use_champion(project.settings, ModelRef("sum", 1), author="test", reason="the first model")
+    return project
+
+
+def _load(path: Path) -> Any:
+    """The module at `path`, under its own name, so that a factory named `summing:Sum` is found."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Witness:
+    """Reads topics from the beginning, committed records only, with nothing of Penstock in between."""
+
+    def __init__(self, servers: list[str]) -> None:
+        self._servers = servers
+
+    async def read(
+        self, topic: str, enough: Callable[[list[ConsumerRecord]], bool], *, timeout_s: float
+    ) -> list[ConsumerRecord]:
+        """All records up to the present end, once `enough` of them are there; fails after `timeout_s`."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers, isolation_level="read_committed", auto_offset_reset="earliest",
+            max_partition_fetch_bytes=20_000_000,
+        )  # fmt: skip
+        await consumer.start()
+        try:
+            partitions = [
+                TopicPartition(topic, p)
+                for p in sorted(consumer.partitions_for_topic(topic) or await self._partitions(consumer, topic))
+            ]
+            consumer.assign(partitions)
+            records: list[ConsumerRecord] = []
+            deadline = time.monotonic() + timeout_s
+            while time.monotonic() < deadline:
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records += batch
+                if enough(records):
+                    return records
+            raise AssertionError(f"{topic} has {len(records)} records after {timeout_s} s: not enough")
+        finally:
+            await consumer.stop()
+
+    async def _partitions(self, consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+        cluster = await consumer._client.fetch_all_metadata()
+        partitions: set[int] = cluster.partitions_for_topic(topic)
+        return partitions
