@@ -125,17 +125,14 @@ class ScoreRole(Service):
         await self.add_runtime_dependency(self._delivery)
         log.info("Admin at %s", self._admin.address)
         await self._follower.start()
-        if self._follower.current is not None:
-            await self._serve(self._follower.current)
-        if self._serving is None:
-            log.warning(
-                "No model serves %s yet; waiting for one: penstock models use NAME@VERSION",
-                self._settings.pipeline.name,
-            )
-            async for control in self._follower:
-                await self._serve(control)
-                if self._serving is not None:
-                    break
+        if self._follower.current is not None and await self._serve(self._follower.current):
+            return
+        log.warning(
+            "No model serves %s yet; waiting for one: penstock models use NAME@VERSION", self._settings.pipeline.name
+        )
+        async for control in self._follower:
+            if await self._serve(control):
+                return
 
     async def on_stop(self) -> None:
         await self._follower.stop()
@@ -156,24 +153,28 @@ class ScoreRole(Service):
         async for control in self._follower:
             await self._serve(control)
 
-    async def _serve(self, control: Control) -> None:
-        """Load what the record names, then let it take over between two windows. What is refused changes nothing."""
+    async def _serve(self, control: Control) -> bool:
+        """Load what the record names and let it take over between two windows; False where it is refused.
+
+        What is refused changes nothing: the old model goes on.
+        """
         serving = self._serving
         if serving is not None and serving.runtime.model == control.champion:
             self._serving = Serving(serving.runtime, control.revision)
-            return
+            return True
         try:
             runtime = await asyncio.to_thread(self._load, control)
         except PenstockError as refusal:
             self.metrics.count_refused(str(control.champion))
             log.error("Revision %d is not followed. %s", control.revision, refusal)
-            return
+            return False
         self._serving = Serving(runtime, control.revision)
         self.metrics.serving(runtime.model.name, runtime.model.version, bit_stable=runtime.bit_stable)
         log.info("%s serves from now on (revision %d, %s)", runtime.model, control.revision, runtime.description)
         if serving is not None:
             # Behind whatever window it is scoring right now: the model thread runs one thing at a time.
             self._model_thread.submit(serving.runtime.close)
+        return True
 
     def _load(self, control: Control) -> Runtime:
         package = Registry(self._settings.registry_location).path(control.champion)

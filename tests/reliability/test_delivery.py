@@ -96,6 +96,7 @@ async def test_every_event_is_predicted_or_a_dead_letter_whatever_happens_to_the
     await witness.read(topics.predictions.name, lambda seen: len({r.key for r in seen}) > EVENTS // 3, timeout_s=90)
     assert second.stop() == 0, second.log.read_text()
     third = project.start_worker()
+    third.wait_until_it_scores()
     predictions = await witness.read(
         topics.predictions.name, lambda seen: len({r.key for r in seen}) == EVENTS - len(rejected), timeout_s=90
     )

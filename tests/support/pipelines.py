@@ -40,6 +40,14 @@ class Worker:
     process: subprocess.Popen[bytes]
     log: Path
 
+    def wait_until_it_scores(self, timeout_s: float = 90) -> None:
+        """Until partitions are assigned to it."""
+        deadline = time.monotonic() + timeout_s
+        while "Scoring partitions" not in self.log.read_text():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"no partition after {timeout_s} s: {self.log.read_text()}"
+            time.sleep(0.05)
+
     def kill(self) -> None:
         """As a machine dies: at once, saying nothing."""
         self.process.kill()
@@ -113,7 +121,7 @@ async def make_project(
     directory: Path, servers: list[str], name: str, *, mode: str, partitions: int = 2, max_bytes: int = 1_048_576
 ) -> Project:
     """A pipeline in `directory`, with its topics made and the first version of its model serving."""
-    directory.mkdir()
+    directory.mkdir()  # noqa: ASYNC240  (a test waits for nothing else)
     (directory / "summing.py").write_text(NETWORK)
     (directory / "penstock.toml").write_text(
         textwrap.dedent(f"""
