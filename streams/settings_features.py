@@ -12,7 +12,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from penstock.models.features import Catalogue, Feature, MissingPolicy, Value
 from penstock.models.key_templates import KeyTemplate
 from penstock.schemas.columns import MISSING_INTEGER, FeatureType
-from penstock.schemas.errors import ConfigurationError
 from penstock.streams.settings_errors import nearest, shown, without_credentials, wrong
 
 _NAME = re.compile(r"[^\W\d][\w.-]*")
@@ -63,11 +62,10 @@ class EntitySettings(Section):
     def template(self) -> KeyTemplate:
         try:
             return KeyTemplate.parse(self.key)
-        except ConfigurationError as error:
-            raise wrong(repr(self.key), error.expected, key="key", fix=error.fix) from error
         except ValueError as error:
-            expected = "a template like '{origin}:{time:hour-1}'"
-            raise wrong(f"{self.key!r}: {error}", expected, key="key") from error
+            reason = str(error).partition(", ")[2] or str(error)
+            fix = f"{reason[0].upper()}{reason[1:]}."
+            raise wrong(repr(self.key), "a template like {origin}:{time:hour-1}", key="key", fix=fix) from error
 
 
 class FeatureSettings(Section):
