@@ -97,6 +97,12 @@ class Lookups:
     def tables(self) -> tuple[FeatureTable, ...]:
         return (self.planes, self.weather, self.origin_delays, self.carrier_delays)
 
+    def asked_by(self, flights: Flights) -> Lookups:
+        """Only what these flights look up, and all planes: a replay of a few events need not write a whole year."""
+        changing = (self.found(flights)[entity] for entity in ("weather", "origin_delays", "carrier_delays"))
+        kept = (table.take(np.unique(rows[rows >= 0])) for table, rows in changing)
+        return Lookups(self.planes, *kept)
+
     def found(self, flights: Flights) -> dict[str, tuple[FeatureTable, NDArray[np.intp]]]:
         """Entity of the catalogue → its table, and the row that each flight's look-up finds there (-1: none)."""
         now, before = hour_keys(flights.time), hour_keys(flights.time - HOUR_MS)

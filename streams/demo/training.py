@@ -72,21 +72,20 @@ def train(columns: Columns, late: NDArray[np.float32], *, numbers: tuple[str, ..
     )
     cardinalities = [len(signature.vocabularies[name]) + FIRST_INDEX for name in CATEGORIES]
     arguments: dict[str, Any] = {"numbers": len(numbers), "cardinalities": cardinalities}
-    with _repeatable():
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
         network = DelayNetwork(**arguments)
         _fit(network, _tensors(signature, columns), torch.from_numpy(late[labelled]))
     return Trained(network, signature, arguments)
 
 
 @contextmanager
-def _repeatable() -> Iterator[None]:
-    """One seed, and one thread: sums come in the same order everywhere, and small batches gain nothing from more."""
+def one_thread() -> Iterator[None]:
+    """Sums come in the same order everywhere, and small batches gain nothing from more threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            yield
+        yield
     finally:
         torch.set_num_threads(threads)
 

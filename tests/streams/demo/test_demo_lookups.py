@@ -67,6 +67,15 @@ def test_what_becomes_known_in_two_steps_is_what_becomes_known_in_one(lookups: L
     assert len(whole) == 27  # three airports, nine hours
 
 
+def test_what_a_few_flights_ask_for_is_all_they_find(year: Flights, lookups: Lookups) -> None:
+    few = year.months(3, 12).thinned(500)
+    asked = lookups.asked_by(few)
+    assert len(asked.carrier_delays) <= 500
+    for entity, (table, rows) in asked.found(few).items():
+        whole, whole_rows = lookups.found(few)[entity]
+        assert (np.append(table.keys, "none")[rows] == np.append(whole.keys, "none")[whole_rows]).all()
+
+
 def test_the_share_of_missing_values_is_that_of_the_data(year: Flights, lookups: Lookups, settings: Settings) -> None:
     columns = feature_columns(settings.catalogue, year, lookups)
     missing = dict(zip(columns.layout.floats, np.isnan(columns.floats).mean(0), strict=True))
