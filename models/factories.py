@@ -10,7 +10,8 @@ import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,9 @@ def load_object(target: str, model: str) -> Any:
     module_name, _, name = target.partition(":")
     if not module_name or not name.isidentifier():
         raise ModelRefused(model, f"{target!r} is not `module:function`", fix="For example models.net:build.")
-    here = str(Path.cwd())
-    if not {"", here} & set(sys.path):
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()
     try:
-        module = importlib.import_module(module_name)
+        with _users_path():
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             cause = f"the module {module_name!r} of {target!r} cannot be found"
@@ -73,6 +71,27 @@ def build_network(target: str, arguments: Mapping[str, Any], model: str) -> nn.M
     if not isinstance(network, nn.Module):
         raise ModelRefused(model, f"{target} returned {type(network).__name__}; expected an nn.Module")
     return network
+
+
+@contextmanager
+def _users_path() -> Iterator[None]:
+    """The current directory first, and not the checkout that Penstock itself may run from.
+
+    There, its folders `models` and `schemas` would hide a user's folder of that name that has no `__init__.py`.
+    """
+    here, own = str(Path.cwd()), str(Path(__file__).resolve().parents[1])
+    if not {"", here} & set(sys.path):
+        sys.path.insert(0, here)
+    hidden = own in sys.path and own != here
+    place = sys.path.index(own) if hidden else 0
+    if hidden:
+        sys.path.remove(own)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if hidden:
+            sys.path.insert(place, own)
 
 
 def _builds_networks(factory: Callable[..., Any] | type, module: str, network: type) -> bool:

@@ -112,11 +112,11 @@ def digest_of(columns: Columns) -> str:
     digest.update(columns.floats.tobytes())
     digest.update(columns.integers.tobytes())
     for column in columns.categories:
-        order = np.argsort(np.array(column.values, np.str_))
-        ranks = np.full(len(column.values) + 1, -1, np.int32)
-        ranks[order] = np.arange(len(order), dtype=np.int32)
-        digest.update(repr(sorted(column.values)).encode())
-        digest.update(ranks[column.codes].tobytes())
+        words = sorted({column.values[code] for code in np.unique(column.codes) if code >= 0})
+        ranks = {word: rank for rank, word in enumerate(words)}
+        table = np.array([*(ranks.get(value, -1) for value in column.values), -1], np.int32)
+        digest.update(repr(words).encode())
+        digest.update(table[column.codes].tobytes())
     for vector in columns.vectors:
         digest.update(vector.tobytes())
     return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""The arrows of import, the home of each third party, and that nothing is ever unpickled: read from the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import penstock
+
+ROOT = Path(penstock.__file__).parent
+MAY_IMPORT = {
+    "schemas": {"schemas"},
+    "models": {"schemas", "models"},
+    "monitoring": {"schemas", "monitoring"},
+    "streams": {"schemas", "models", "monitoring", "streams"},
+}
+MODULES = [
+    pytest.param(path, id=str(path.relative_to(ROOT)))
+    for package in MAY_IMPORT
+    for path in sorted((ROOT / package).rglob("*.py"))
+]
+HOMES = {
+    "torch": ("models/torch_runtime.py", "models/package.py", "models/factories.py", "streams/demo/"),
+    "safetensors": ("models/torch_runtime.py", "models/package.py"),
+    "prometheus_client": ("monitoring/metrics.py",),
+    "river": ("monitoring/drift.py",),
+    "faust": ("streams/",),
+    "mode": ("streams/",),
+    "aiokafka": ("streams/",),
+    "redis": ("streams/",),
+    "hiredis": ("streams/redis_hashes.py",),
+    "rich": ("streams/",),
+    "typer": ("streams/",),
+    "fsspec": ("models/stores.py",),
+}
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+UNPICKLING_CALLS = {
+    "torch.load",
+    "torch.jit.load",
+    "torch.package.PackageImporter",
+    "torch.hub.load",
+    "torch.export.load",
+}
+ANY_PICKLE = {"allow_pickle"}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it, but for what only the type checker reads."""
+    tree = tree_of(path)
+    for_types = {
+        id(statement)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for body in node.body
+        for statement in ast.walk(body)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports by a relative name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_imports_point_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    for name in imports(path):
+        parts = name.split(".")
+        assert parts[0] not in MAY_IMPORT, f"{name}: write penstock.{name}"
+        if parts[0] == "penstock" and len(parts) > 1 and parts[1] in MAY_IMPORT:
+            assert parts[1] in MAY_IMPORT[package], f"{package} must not import {name}"
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_each_third_party_has_one_home(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    for name in imports(path):
+        if (home := HOMES.get(name.partition(".")[0])) is not None:
+            assert place.startswith(home), f"{name} belongs in {', '.join(home)}"
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_nothing_is_unpickled(path: Path) -> None:
+    for name in imports(path):
+        assert not set(name.split(".")) & UNPICKLERS, name
+        assert name not in UNPICKLING_CALLS
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in UNPICKLING_CALLS
+            assert not {keyword.arg for keyword in node.keywords} & ANY_PICKLE
+
+
+@pytest.mark.parametrize(
+    "module", ["penstock.schemas.profile", "penstock.models.registry", "penstock.models.resolution"]
+)
+def test_torch_stays_out_of_what_does_not_need_it(module: str) -> None:
+    script = f"import sys, {module}; print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "False"
