@@ -250,14 +250,20 @@ def _unreachable(kafka: KafkaSettings, reason: str, fix: str = _WHERE) -> Unreac
     return UnreachableError("Kafka", kafka.address, reason, fix=fix)
 
 
-async def partitions(client: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All of the topic's partitions, in order. Raises TopicMissing."""
+async def partitions(client: AIOKafkaConsumer, topic: str, *, patience_s: float = 2.0) -> list[TopicPartition]:
+    """All of the topic's partitions, in order. Raises TopicMissing.
+
+    A topic that was made a moment ago is not known to every broker yet: it is asked for again for `patience_s`.
+    """
     client._client.add_topic(topic)  # or the metadata would not tell whether it exists
-    await client._client.force_metadata_update()
-    numbers = client.partitions_for_topic(topic)
-    if not numbers:
-        raise TopicMissing(topic)
-    return [TopicPartition(topic, number) for number in sorted(numbers)]
+    give_up = asyncio.get_running_loop().time() + patience_s
+    while True:
+        await client._client.force_metadata_update()
+        if numbers := client.partitions_for_topic(topic):
+            return [TopicPartition(topic, number) for number in sorted(numbers)]
+        if asyncio.get_running_loop().time() > give_up:
+            raise TopicMissing(topic)
+        await asyncio.sleep(0.1)
 
 
 async def end_offsets(client: AIOKafkaConsumer, assigned: Sequence[TopicPartition]) -> dict[TopicPartition, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from penstock.streams.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from penstock.streams.console.event_files import Chunk
+    from penstock.streams.console.event_files import ByteSource, Chunk
     from penstock.streams.console.sending import Sent
     from penstock.streams.settings import Settings
 
@@ -187,13 +188,33 @@ def _rate(text: str | None) -> float | None:
     return rate
 
 
+class _Descriptor:
+    """Reads a file descriptor past Python's own buffer.
+
+    A thread that waits inside that buffer holds its lock, and Python aborts when it finds it locked at the end.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read1(self, size: int, /) -> bytes:
+        return os.read(self._descriptor, size)
+
+
+def _standard_input() -> ByteSource:
+    try:
+        return _Descriptor(sys.stdin.fileno())
+    except OSError:  # not a real one
+        return sys.stdin.buffer  # type: ignore[return-value]
+
+
 @contextmanager
-def _opened(source: str) -> Iterator[tuple[typer.FileBinaryRead, int]]:
+def _opened(source: str) -> Iterator[tuple[ByteSource, int]]:
     """The bytes of a file or of standard input, and how many there are (0: unknown)."""
     from penstock.schemas.errors import ConfigurationError
 
     if source == "-":
-        yield sys.stdin.buffer, 0  # type: ignore[misc]
+        yield _standard_input(), 0
         return
     path = Path(source)
     try:
@@ -203,7 +224,7 @@ def _opened(source: str) -> Iterator[tuple[typer.FileBinaryRead, int]]:
             "penstock send", "FILE", found=f"{source!r} ({error.strerror})", expected="a file that can be read, or -"
         ) from error
     with stream:
-        yield stream, path.stat().st_size  # type: ignore[misc]
+        yield stream, path.stat().st_size
 
 
 @contextmanager
