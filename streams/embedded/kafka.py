@@ -74,7 +74,7 @@ class EmbeddedKafka:
         listeners: Mapping[str, str] | None = None,
         cache: Path | None = None,
         heap_mb: int = 512,
-        start_timeout_s: float = 60.0,
+        start_timeout_s: float = 120.0,
         progress: Progress = no_progress,
     ) -> None:
         self.directory = directory.absolute()

@@ -27,7 +27,7 @@ from penstock.streams.embedded.processes import (
 
 pytestmark = pytest.mark.redis
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 PARENT = """
 import os, sys, time
