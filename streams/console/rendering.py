@@ -216,10 +216,11 @@ def _scored_rows(record: ConsumerRecord) -> list[dict[str, Any]]:
     block = decode(
         record.value, record.headers, place=f"{record.topic}, partition {record.partition}, offset {record.offset}"
     )
-    names = set(block.columns.layout.names)
+    names = block.columns.layout.names
     rows = []
     for row in block.to_table().to_pylist():
-        features = {n.removeprefix("feature:"): row.pop(n) for n in list(row) if n.removeprefix("feature:") in names}
+        own = {name: f"feature:{name}" if f"feature:{name}" in row else name for name in names}
+        features = {name: row.pop(column) for name, column in own.items()}
         ages = {name.removeprefix("age_s:"): row.pop(name) for name in list(row) if name.startswith("age_s:")}
         row["key"] = text_or_base64(row["key"])
         rows.append({**row, "features": features, "age_s": ages, "record": [record.partition, record.offset]})

@@ -34,7 +34,6 @@ STOP_DEADLINE_S = 10.0
 """After an interruption, the longest wait for what was handed over."""
 LINGER_S = 0.01
 """At a rate, no event waits longer than this in a batch."""
-_RECORD_OVERHEAD = 128
 
 Progress = Callable[["Sent"], None]
 
@@ -110,9 +109,9 @@ class Sender:
         """Append events to their batches; full ones go out. Raises what made an earlier batch fail."""
         for event in events:
             key, value, line = event
-            size = len(value) + len(key or b"") + _RECORD_OVERHEAD
-            if size - _RECORD_OVERHEAD > self._max_bytes:
-                self.sent.too_large.append((line, size - _RECORD_OVERHEAD))
+            size = len(value) + len(key or b"")
+            if size > self._max_bytes:
+                self.sent.too_large.append((line, size))
                 continue
             partition = self._partitions[self._turn] if key is None else self._partition_of(key)
             batch = self._batches.get(partition)
