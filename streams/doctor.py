@@ -127,7 +127,7 @@ async def topics(settings: Settings, deadline_s: float) -> list[Finding]:
     from penstock.streams import topics as comparing
 
     comparison = await comparing.inspect(settings, deadline_s=deadline_s)
-    found = [Finding("topics", "failed", str(each), f"`{each.fix}`") for each in comparison.differences]
+    found = [Finding("topics", "failed", str(each), each.fix) for each in comparison.differences]
     if comparison.missing:
         names = ", ".join(topic.name for topic in comparison.missing)
         found.append(Finding("topics", "failed", f"missing: {names}", "`penstock topics create`"))

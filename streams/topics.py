@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,6 @@ from penstock.schemas.errors import PenstockError
 from penstock.schemas.topics import Topic
 from penstock.streams import kafka
 from penstock.streams.settings import Settings
-
-_ALTER_PARTITIONS = "kafka-topics.sh --alter --topic {topic} --partitions {expected}"
-_ALTER_SETTING = "kafka-configs.sh --alter --topic {topic} --add-config {setting}={expected}"
 
 
 class TopicRefused(PenstockError):
@@ -45,15 +43,11 @@ class Difference:
     setting: str
     found: str
     expected: str
+    fix: str = ""
+    """What to type with Kafka's own tools, or to change in the configuration."""
 
     def __str__(self) -> str:
         return f"{self.topic}: {self.setting} is {self.found}, expected {self.expected}"
-
-    @property
-    def fix(self) -> str:
-        """What to type with Kafka's own tools."""
-        template = _ALTER_PARTITIONS if self.setting == "partitions" else _ALTER_SETTING
-        return template.format(topic=self.topic, setting=self.setting, expected=self.expected)
 
 
 @dataclass(frozen=True)
@@ -101,17 +95,20 @@ def _events_differences(topic: Topic, found: FoundTopic) -> Iterator[Difference]
     limit = found.settings.get("max.message.bytes")
     # Kafka's limit counts the record batch, so its default stands 12 bytes above a round megabyte.
     if limit is not None and int(limit) > topic.max_message_bytes + 12:
-        yield Difference(topic.name, "max.message.bytes", limit, str(topic.max_message_bytes))
+        fix = f"Set events.max_bytes = {limit}, or lower the topic's limit."
+        yield Difference(topic.name, "max.message.bytes", limit, str(topic.max_message_bytes), fix)
 
 
 def _differences(topic: Topic, found: FoundTopic, partitions: int) -> Iterator[Difference]:
     expected = topic.partitions or partitions
     if found.partitions != expected:
-        yield Difference(topic.name, "partitions", str(found.partitions), str(expected))
+        fix = f"kafka-topics.sh --alter --topic {topic.name} --partitions {expected}"
+        yield Difference(topic.name, "partitions", str(found.partitions), str(expected), fix)
     for setting, wanted in topic.settings().items():
         value = found.settings.get(setting)
         if value is not None and not _ENOUGH[setting](value, wanted):
-            yield Difference(topic.name, setting, value, wanted)
+            fix = f"kafka-configs.sh --alter --topic {topic.name} --add-config {setting}={wanted}"
+            yield Difference(topic.name, setting, value, wanted, fix)
 
 
 def _at_least(found: str, wanted: str) -> bool:
@@ -160,16 +157,40 @@ async def create(settings: Settings, *, partitions: int | None = None) -> Compar
     follow its partitions get those it has. Raises TopicRefused, UnreachableError and AccessRefused.
     """
     table = settings.topics.table()
+    wished = partitions or settings.kafka.partitions
     async with kafka.admin(settings.kafka) as admin:
         found = await read_topics(admin, [topic.name for topic in table])
-        comparison = compare(table, found, partitions or settings.kafka.partitions)
-        wanted = [_new_topic(topic, comparison.partitions, settings) for topic in comparison.missing]
-        if wanted:
-            answer = await admin.create_topics(wanted)
-            for name, code, message in answer.topic_errors:
-                if errors.for_code(code) is not errors.TopicAlreadyExistsError:  # somebody else was faster
-                    _check(name, code, message)
+        events = table[0]
+        if events.name not in found and not await _create(admin, [events], wished, settings):
+            # Somebody created it a moment ago: what follows it needs its partitions.
+            found |= await _visible(admin, [events.name])
+        comparison = compare(table, found, wished)
+        others = [topic for topic in comparison.missing if topic is not events]
+        await _create(admin, others, comparison.partitions, settings)
+        await _visible(admin, [topic.name for topic in comparison.missing])
     return comparison
+
+
+async def _create(admin: AIOKafkaAdminClient, wanted: Sequence[Topic], partitions: int, settings: Settings) -> bool:
+    """False when one of them was there already."""
+    if not wanted:
+        return True
+    answer = await admin.create_topics([_new_topic(topic, partitions, settings) for topic in wanted])
+    created = True
+    for name, code, message in answer.topic_errors:
+        if errors.for_code(code) is errors.TopicAlreadyExistsError:
+            created = False
+        else:
+            _check(name, code, message)
+    return created
+
+
+async def _visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, FoundTopic]:
+    """Wait until the brokers know what the controller created: a client would not find it before."""
+    async with asyncio.timeout(kafka.START_DEADLINE_S):
+        while len(found := await read_topics(admin, names)) < len(names):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # nobody tells: only asking again does
+    return found
 
 
 def _new_topic(topic: Topic, partitions: int, settings: Settings) -> NewTopic:

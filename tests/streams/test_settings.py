@@ -44,7 +44,7 @@ def test_what_the_file_leaves_out_has_a_default() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        settings().window.max_rows = 1  # type: ignore[misc]
+        settings().window.max_rows = 1
 
 
 def test_the_environment_wins_over_the_file() -> None:
