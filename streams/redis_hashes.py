@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -113,7 +114,8 @@ class RedisConnection:
         try:
             await self._connection.connect()
             await self._connection.send_command("PING", check_health=False)
-            await self._connection.read_response()
+            with suppress(NoPermissionError):  # an answer too: this user may read hashes and nothing else
+                await self._connection.read_response()
         except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
             await self.disconnect()
             raise RedisOutage(

@@ -64,7 +64,7 @@ def decoded(rows: Iterable[tuple[str | None, str | None, int]]) -> DecodedEvents
     )
 
 
-@pytest_asyncio.fixture(params=["redis", "memory"])
+@pytest_asyncio.fixture(params=[pytest.param("redis", marks=pytest.mark.redis), "memory"])
 async def make_store(request: pytest.FixtureRequest) -> AsyncIterator[MakeStore]:
     stores: list[FeatureStore] = []
 

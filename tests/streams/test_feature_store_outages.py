@@ -16,11 +16,11 @@ import redis as redis_client
 
 from penstock.models.features import Catalogue, Feature
 from penstock.models.key_templates import KeyTemplate
-from penstock.schemas.columns import Columns, FeatureType
+from penstock.schemas.columns import Columns, FeatureType, Layout
 from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.events import DecodedEvents
 from penstock.streams.embedded import EmbeddedRedis
-from penstock.streams.feature_store import LookedUp, RedisFeatureStore
+from penstock.streams.feature_store import LookedUp, NoFeatures, RedisFeatureStore
 
 pytestmark = pytest.mark.redis
 
@@ -337,6 +337,86 @@ async def test_a_cache_changes_no_value(make_store: MakeStore) -> None:
             np.testing.assert_array_equal(values, expected)
             assert found.written[:, 0].tolist() == [5000 if plane < PLANES else 0 for plane in window]
     assert cached.counts.keys_fetched < bounded.counts.keys_fetched < uncached.counts.keys_fetched
+
+
+class Gate:
+    """A way to the server that holds its answers back while it is closed."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._open = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connections = 0
+
+    async def __aenter__(self) -> Gate:
+        self._listener = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        answers, questions = await asyncio.open_connection("127.0.0.1", self._server.port)
+        for source, target, held in ((reader, questions, False), (answers, writer, True)):
+            self._tasks.add(asyncio.create_task(self._pass_on(source, target, held=held)))
+
+    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, held: bool) -> None:
+        try:
+            while data := await source.read(65_536):
+                if held:
+                    await self._open.wait()
+                target.write(data)
+        finally:
+            target.close()
+
+
+async def test_an_attempt_to_connect_outlasts_the_windows_that_could_not_wait(
+    server: Server, make_store: MakeStore
+) -> None:
+    async with Gate(server) as gate:
+        store = make_store(url=gate.url, deadline_ms=1000)
+        outages = [(await seats(store, [1]))[1].outage for _ in range(5)]
+        gate.open()
+        deadline = time.monotonic() + 30
+        # The injected clock stands still: were there a pause, it would never end.
+        while (await seats(store, [1]))[1].outage is not None:
+            assert time.monotonic() < deadline
+
+        assert outages[0] is not None
+        assert all(outage is not None and "no answer yet" in outage for outage in outages[1:])
+        assert gate.connections == 1
+        await store.close()
+
+
+async def test_a_user_who_may_only_read_hashes_is_enough(server: Server, make_store: MakeStore) -> None:
+    with server.client() as client:
+        client.acl_setuser("reader", enabled=True, passwords=["+s"], keys=["plane:*"], commands=["+hmget"])
+    store = make_store(username="reader", password="s")
+
+    values, found = await seats(store, [1, 2])
+
+    assert (values, found.outage) == ([1, 2], None)
+
+
+async def test_a_catalogue_without_look_ups_needs_no_store() -> None:
+    store = NoFeatures()
+    events = DecodedEvents(
+        np.arange(2), ["a", "b"], np.zeros(2, np.int64), [None] * 2, Columns.missing(Layout(), 2), {}, []
+    )
+
+    found = await store.look_up(events)
+    await store.close()
+
+    assert found.written.shape == found.malformed.shape == (2, 0)
+    assert found.outage is None
 
 
 def test_a_wrong_url_is_refused_without_being_quoted() -> None:
