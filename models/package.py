@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
+from penstock.models.encoding import encode_inputs
 from penstock.models.factories import load_object
 from penstock.models.features import Catalogue
 from penstock.models.golden import sample_rows, write_golden
@@ -38,6 +39,7 @@ from penstock.models.package_files import (
     write_sums,
 )
 from penstock.models.profiling import build_profile
+from penstock.models.self_test import check_golden
 from penstock.models.signature import Signature
 from penstock.models.tables import Table, columns_from, digest_of, only, select
 from penstock.schemas.columns import Columns, Floats
@@ -164,6 +166,7 @@ def write_package(
         runtime.prepare(sample)
         expected = runtime.outputs(sample)
         _check_outputs(expected, signature, name)
+        check_golden(expected, _outputs_of(network, signature, sample, name), manifest, name)
         write_golden(draft / GOLDEN, sample, expected)
         profile = build_profile(
             columns,
@@ -205,6 +208,28 @@ def package_from_factory(target: str, directory: str | Path, catalogue: Catalogu
     if not isinstance(request, PackageRequest):
         raise ModelRefused(target, f"it returned {type(request).__name__}; expected a PackageRequest")
     return write_package(directory, catalogue, **vars(request))
+
+
+def _outputs_of(network: nn.Module, signature: Signature, sample: Columns, name: str) -> Floats:
+    """What the trained network itself says: a factory may take its weights and still build another one."""
+    import torch
+
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    tensors = encode_inputs(signature, sample).items()
+    inputs = {argument: torch.from_numpy(array).to(device) for argument, array in tensors}
+    training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            output = network(**inputs).to(device="cpu", dtype=torch.float32).numpy()
+    except Exception as error:  # whatever the user's forward() raises
+        raise ModelRefused(name, f"the trained network raised {type(error).__name__}: {error}") from error
+    finally:
+        network.train(training)
+    if output.size != sample.rows * signature.output.width:
+        raise ModelRefused(name, f"the trained network returned shape {list(output.shape)} for {sample.rows} rows")
+    expected: Floats = output.reshape(sample.rows, -1)
+    return expected
 
 
 def _check_outputs(outputs: Floats, signature: Signature, name: str) -> None:

@@ -15,6 +15,7 @@ from penstock.models.features import Catalogue, Feature
 from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Floats
 
 Reason = Literal["missing", "stale", "malformed"]
+_NO_LIMIT = int(np.iinfo(np.int64).max)
 
 
 class RejectedRow(NamedTuple):
@@ -61,37 +62,32 @@ def resolve(
 
     A value whose time of writing is unknown is stale where a maximum age is set: it cannot be shown to be fresh.
     """
-    layout = columns.layout
-    names = layout.names
     absent = absences(columns)
-    reasons: dict[int, dict[Reason, NDArray[np.bool_]]] = {}
-    places = {name: place for place, name in enumerate(names)}
+    age_ms = event_times[:, None] - written
+    ages = (age_ms * 0.001).astype(np.float32)
+    limits = np.array([_age_limit_ms(feature) for feature in catalogue.looked_up_features], np.int64)
+    old = age_ms > limits
     known = written != 0
-    ages = np.full(written.shape, np.nan, np.float32)
-    np.divide(event_times[:, None] - written, 1000.0, out=ages, where=known, casting="unsafe")
+    if not known.all():
+        ages[~known] = np.nan
+        old = np.where(known, old, limits < _NO_LIMIT)
 
-    any_malformed = bool(malformed.any())
-    for r, feature in enumerate(catalogue.looked_up_features):
-        if feature.max_age_s is None and not any_malformed:
-            continue
-        place = places[feature.name]
-        bad = malformed[:, r]
-        old = np.zeros(len(bad), np.bool_)
-        if feature.max_age_s is not None:
-            fresh = known[:, r] & (event_times - written[:, r] <= feature.max_age_s * 1000)
-            old = ~fresh & ~absent[:, place] & ~bad
-        if bad.any() or old.any():
-            gone = absent[:, place] & ~bad
-            reasons[place] = {"malformed": bad, "stale": old, "missing": gone}
-            absent[:, place] |= bad | old
+    names = columns.layout.names
+    reasons: dict[int, dict[Reason, NDArray[np.bool_]]] = {}
+    if old.any() or malformed.any():
+        places = {name: place for place, name in enumerate(names)}
+        for r in np.flatnonzero((old | malformed).any(axis=0)).tolist():
+            place = places[catalogue.looked_up_features[r].name]
+            bad, gone = malformed[:, r], absent[:, place].copy()
+            stale = old[:, r] & ~gone & ~bad
+            reasons[place] = {"malformed": bad, "stale": stale, "missing": gone & ~bad}
+            absent[:, place] |= bad | stale
 
     counts: dict[tuple[str, Reason], int] = {}
     rejected: dict[int, RejectedRow] = {}
-    for place in np.flatnonzero(absent.any(axis=0)).tolist():
-        feature = catalogue.by_name[names[place]]
-        mask = absent[:, place]
-        why = reasons.get(place, {"missing": mask})
-        for reason, rows in why.items():
+    for place in np.flatnonzero(absent.any(axis=0)).tolist() if absent.any() else ():
+        feature, mask = catalogue.by_name[names[place]], absent[:, place]
+        for reason, rows in reasons.get(place, {"missing": mask}).items():
             if found := int(np.count_nonzero(rows)):
                 counts[feature.name, reason] = found
                 if feature.missing == "reject":
@@ -102,6 +98,10 @@ def resolve(
         else:
             fill(columns, feature, mask)
     return Resolution(ages, absent, sorted(rejected.values()), counts)
+
+
+def _age_limit_ms(feature: Feature) -> int:
+    return _NO_LIMIT if feature.max_age_s is None else round(feature.max_age_s * 1000)
 
 
 def absences(columns: Columns) -> NDArray[np.bool_]:

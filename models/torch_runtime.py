@@ -144,14 +144,20 @@ class TorchRuntime:
         if padded != rows:
             for array in self._arrays.values():
                 array[rows:padded] = 0
-        inputs, copies = self._views.get(padded) or self._view(padded)
         with torch.inference_mode():
-            for there, here in copies:
-                there.copy_(here, non_blocking=True)
-            output: torch.Tensor = self._network(**inputs)
-            # A copy: the network may return a view of its input, which the next window overwrites.
-            single = output.to(device="cpu", dtype=torch.float32)
-            return np.array(single.numpy().reshape(padded, -1)[:rows])
+            output = self._call(padded)
+            if self._on_gpu or output.dtype != torch.float32:
+                output = output.to(device="cpu", dtype=torch.float32)
+        # A copy: the network may return a view of its input, which the next window overwrites.
+        return np.array(output.numpy().reshape(padded, -1)[:rows])
+
+    def _call(self, padded: int) -> torch.Tensor:
+        """forward() on the first `padded` rows of the host arrays."""
+        inputs, copies = self._views.get(padded) or self._view(padded)
+        for there, here in copies:
+            there.copy_(here, non_blocking=True)
+        output: torch.Tensor = self._network(**inputs)
+        return output
 
     def _view(self, padded: int) -> tuple[dict[str, torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]:
         source = self._there if self._on_gpu else self._host
@@ -165,12 +171,9 @@ class TorchRuntime:
         rows = columns.rows
         self._encoder.encode(columns, self._arrays)
         padded = -(-rows // self._padding) * self._padding
-        inputs, copies = self._view(padded)
         try:
             with torch.inference_mode():
-                for there, here in copies:
-                    there.copy_(here)
-                output = self._network(**inputs)
+                output: object = self._call(padded)
                 if self._on_gpu:
                     torch.cuda.synchronize(self._device)
         except Exception as error:  # whatever the user's forward() raises
@@ -238,7 +241,7 @@ def load_runtime(
     runtime = TorchRuntime(network, manifest.signature, catalogue.layout, model=ref, device=where, max_rows=max_rows)
     try:
         sample, expected = read_golden(package / GOLDEN, catalogue.layout)
-    except (ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelRefused(str(ref), f"{GOLDEN} does not hold its features and outputs: {error}") from error
     if sample.rows == 0 or expected.shape != (sample.rows, manifest.signature.output.width):
         raise ModelRefused(str(ref), f"{GOLDEN} has {sample.rows} rows and outputs of shape {list(expected.shape)}")

@@ -188,6 +188,15 @@ def test_other_golden_outputs_than_promised_are_refused(copy: Path, catalogue: C
         load_runtime(copy, catalogue)
 
 
+def test_golden_rows_that_cannot_be_read_are_refused(copy: Path, catalogue: Catalogue) -> None:
+    golden = copy / GOLDEN
+    for data in (b"", b"no Arrow", golden.read_bytes()[:-100]):
+        golden.write_bytes(data)
+        write_sums(copy)
+        with pytest.raises(ModelRefused, match=r"golden\.arrow does not hold its features and outputs"):
+            load_runtime(copy, catalogue)
+
+
 def test_a_feature_that_the_catalogue_lost_is_refused(package: Path, catalogue: Catalogue) -> None:
     without = Catalogue(tuple(feature for feature in catalogue.features if feature.name != "seats"))
     with pytest.raises(ModelRefused, match="needs the feature 'seats', which the catalogue does not have"):
@@ -199,6 +208,8 @@ def test_a_feature_that_the_catalogue_lost_is_refused(package: Path, catalogue: 
     [
         ("sum", {}, "golden outputs lie between .* expected probabilities"),
         ("logarithm", {"signature": Signature(PLAIN.inputs, Output("value"))}, "of 64 golden outputs are NaN"),
+        ("probability", {"arguments": {"formula": "half probability"}}, "of 64 golden outputs differ beyond"),
+        ("probability", {"factory": "userproject:Nothing"}, "has no 'Nothing'"),
         ("probability", {"name": "Plain!"}, "name is 'Plain!'; expected lower-case"),
         ("probability", {"arguments": {"formula": object()}}, "arguments is not JSON"),
         ("probability", {"labels": [1, 0]}, r"labels is of shape \[2\]; expected \[100\]"),

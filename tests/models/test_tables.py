@@ -84,7 +84,6 @@ def test_an_absent_or_unknown_feature_is_named() -> None:
 def test_the_digest_is_of_values_not_of_dictionaries() -> None:
     columns = columns_from(CATALOGUE, TABLE)
     again = columns_from(CATALOGUE, TABLE)
-    assert again.categories[0] == (pytest.approx([0, 1, 0]), ("LGA", "JFK"))
     again.categories = (Category(np.array([2, 0, 2], np.int32), ("JFK", "EWR", "LGA")),)
     assert digest_of(again) == digest_of(columns)
     columns.floats[0] += 1
