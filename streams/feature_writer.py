@@ -106,7 +106,7 @@ class FeatureWriter:
                 await self._connection.connect()
             await self._connection.exchange(batches(), receive)
         except RedisOutage as outage:
-            raise UnreachableError("Redis", self._connection.address, outage.reason, fix="Start it.") from outage
+            raise UnreachableError("Redis", self._connection.address, outage.reason, fix="Check redis.url.") from outage
         if refused:
             raise HashesRefused(refused)
 

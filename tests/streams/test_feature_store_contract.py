@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from penstock.models.features import Catalogue, Feature
 from penstock.models.key_templates import KeyTemplate
-from penstock.schemas.columns import MISSING_INTEGER, Columns, FeatureType
+from penstock.schemas.columns import MISSING_INTEGER, Columns, FeatureType, Layout
+from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.events import DecodedEvents
 from penstock.streams.feature_memory import InMemoryFeatures
-from penstock.streams.feature_store import FeatureStore, RedisFeatureStore
+from penstock.streams.feature_store import FeatureStore, NoFeatures, RedisFeatureStore
 
 NAN = float("nan")
 HOUR_MS = 3_600_000
@@ -225,3 +226,24 @@ async def test_an_empty_window(make_store: MakeStore) -> None:
     found = await store.look_up(nothing)
 
     assert found.written.shape == found.malformed.shape == (0, 6)
+
+
+async def test_a_catalogue_without_look_ups_needs_no_store() -> None:
+    store = NoFeatures()
+    events = DecodedEvents(
+        np.arange(2), ["a", "b"], np.zeros(2, np.int64), [None] * 2, Columns.missing(Layout(), 2), {}, []
+    )
+
+    found = await store.look_up(events)
+    await store.close()
+
+    assert found.written.shape == found.malformed.shape == (2, 0)
+    assert found.outage is None
+
+
+def test_a_wrong_url_is_refused_without_being_quoted() -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        RedisFeatureStore(CATALOGUE, url="http://user:hush@localhost")
+
+    assert "redis.url" in str(refusal.value)
+    assert "hush" not in str(refusal.value)

@@ -16,11 +16,10 @@ import redis as redis_client
 
 from penstock.models.features import Catalogue, Feature
 from penstock.models.key_templates import KeyTemplate
-from penstock.schemas.columns import Columns, FeatureType, Layout
-from penstock.schemas.errors import ConfigurationError
+from penstock.schemas.columns import Columns, FeatureType
 from penstock.schemas.events import DecodedEvents
 from penstock.streams.embedded import EmbeddedRedis
-from penstock.streams.feature_store import LookedUp, NoFeatures, RedisFeatureStore
+from penstock.streams.feature_store import LookedUp, RedisFeatureStore
 
 pytestmark = pytest.mark.redis
 
@@ -404,24 +403,3 @@ async def test_a_user_who_may_only_read_hashes_is_enough(server: Server, make_st
     values, found = await seats(store, [1, 2])
 
     assert (values, found.outage) == ([1, 2], None)
-
-
-async def test_a_catalogue_without_look_ups_needs_no_store() -> None:
-    store = NoFeatures()
-    events = DecodedEvents(
-        np.arange(2), ["a", "b"], np.zeros(2, np.int64), [None] * 2, Columns.missing(Layout(), 2), {}, []
-    )
-
-    found = await store.look_up(events)
-    await store.close()
-
-    assert found.written.shape == found.malformed.shape == (2, 0)
-    assert found.outage is None
-
-
-def test_a_wrong_url_is_refused_without_being_quoted() -> None:
-    with pytest.raises(ConfigurationError) as refusal:
-        RedisFeatureStore(CATALOGUE, url="http://user:hush@localhost")
-
-    assert "redis.url" in str(refusal.value)
-    assert "hush" not in str(refusal.value)
