@@ -126,6 +126,18 @@ def pinned(cores: set[int] | None) -> Iterator[None]:
 
 
 @contextmanager
+def embedded_or_given(servers: str | None, directory: Path, cores: set[int] | None = None) -> Iterator[str]:
+    """`servers`, or those of a real broker that runs here meanwhile."""
+    if servers:
+        yield servers
+        return
+    from penstock.streams.embedded import EmbeddedKafka
+
+    with pinned(cores), EmbeddedKafka(directory / "kafka") as kafka:
+        yield ",".join(kafka.servers)
+
+
+@contextmanager
 def running(command: Sequence[str], task: Task, directory: Path, cores: set[int] | None) -> Iterator[psutil.Process]:
     """A contender in a process of its own, in a session of its own; stopped when the block ends."""
     with Path(task.directory, "output.log").open("wb") as log, pinned(cores):

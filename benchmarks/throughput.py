@@ -16,13 +16,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from measurement import Broker, Measurement, check, contender_environment, measure, pinned, python
+from measurement import Broker, Measurement, check, contender_environment, embedded_or_given, measure, python
 from network import write_weights
 from numpy.typing import NDArray
 from rich.console import Console
@@ -73,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = options.only or list(CONTENDERS)
     with (
         tempfile.TemporaryDirectory(prefix="penstock-throughput-") as scratch,
-        broker(options, Path(scratch)) as servers,
+        embedded_or_given(options.servers, Path(scratch), {0} if options.pin else None) as servers,
     ):
         results = run_all(Bench(Broker(servers), Path(scratch), options), names, console)
     print_table(results, options)
@@ -96,17 +95,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pin", action="store_true", help="the broker on core 0, the contender on the others")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     return parser.parse_args(arguments)
-
-
-@contextmanager
-def broker(options: argparse.Namespace, scratch: Path) -> Iterator[str]:
-    if options.servers:
-        yield options.servers
-        return
-    from penstock.streams.embedded import EmbeddedKafka
-
-    with pinned({0} if options.pin else None), EmbeddedKafka(scratch / "kafka") as kafka:
-        yield ",".join(kafka.servers)
 
 
 class Bench:
