@@ -53,7 +53,7 @@ def run_demo(
 
     Args:
         events: so many of the year's flights, evenly chosen so that every month keeps its share; None: all of March to
-            December (285,822). Trailing delays come from all arrivals either way.
+            December (284,821). Trailing delays come from all arrivals either way.
         speed_up: replay so many times faster than time (3600: an hour a second); None: as fast as it goes.
         report: where to write the JSON report.
         keep: leave everything running at the end, until Ctrl-C.

@@ -10,7 +10,7 @@ from penstock.streams.demo.flights import Flights
 from penstock.streams.demo.history import feature_columns
 from penstock.streams.demo.lookups import Lookups
 from penstock.streams.demo.network import DelayNetwork
-from penstock.streams.demo.training import Trained, train
+from penstock.streams.demo.training import Adam, Trained, train
 from penstock.streams.settings import Settings
 
 
@@ -85,3 +85,16 @@ def test_a_missing_number_counts_as_the_mean_and_is_flagged_where_training_saw_i
 def test_auc_counts_ties_half() -> None:
     assert auc(np.array([1.0, 1.0]), np.array([0.0, 1.0])) == 0.5
     assert np.isnan(auc(np.array([1.0, 2.0]), np.array([1.0, 1.0])))
+
+
+def test_adam_steps_as_torch_does() -> None:
+    start = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    adam, reference = Adam([ours]), torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.01)
+    for _ in range(5):
+        for parameter in (ours, theirs):
+            parameter.grad = None
+            (parameter**3).sum().backward()
+        adam.step(0.1)
+        reference.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
