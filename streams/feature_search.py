@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,15 +73,18 @@ class Search:
     def __init__(self, entity: EntityLookUp, keys: list[str | None]) -> None:
         self.entity, self.keys = entity, keys
         self.found = entity.cache.find(keys)
-        wanted = np.flatnonzero(~self.found.current).tolist()
-        self._rows = [row for row in wanted if keys[row] is not None]
-        self.without_key = len(wanted) - len(self._rows)
-        missed = [key for row in self._rows if (key := keys[row]) is not None]
-        self.asked = list(dict.fromkeys(missed))
-        self._positions: list[int] | range = range(len(missed))
+        self._rows = np.flatnonzero(~self.found.current)
+        missed = keys if len(self._rows) == len(keys) else [keys[row] for row in self._rows.tolist()]
+        without = [place for place, key in enumerate(missed) if key is None] if None in missed else []
+        self.without_key = len(without)
+        if without:
+            self._rows = np.delete(self._rows, without)
+            missed = [key for key in missed if key is not None]
+        self.asked = cast("list[str]", list(dict.fromkeys(missed)))
+        self._positions = np.arange(len(missed))
         if len(self.asked) < len(missed):
             place = {key: position for position, key in enumerate(self.asked)}
-            self._positions = [place[key] for key in missed]
+            self._positions = np.array([place[key] for key in cast("list[str]", missed)], np.intp)
         self._received: list[HashRows] = []
         self._answered = 0
 
@@ -99,14 +102,8 @@ class Search:
         self._answered += len(keys)
 
     def expired_served(self) -> int:
-        expired = self.found.expired
-        if self._answered == len(self.asked):
-            return 0
-        return sum(
-            bool(expired[row])
-            for row, position in zip(self._rows, self._positions, strict=True)
-            if position >= self._answered
-        )
+        unanswered = self._rows[self._positions >= self._answered]
+        return int(np.count_nonzero(self.found.expired[unanswered]))
 
     def fill(
         self,
@@ -120,9 +117,8 @@ class Search:
         if self._received:
             answers = HashRows.concatenate(self._received)
             # Batches are answered in order: after an outage the first keys are there and the others are not.
-            positions = np.array(self._positions, np.intp)
-            there = np.flatnonzero(positions < self._answered)
-            values.put(np.array(self._rows, np.intp)[there], answers.take(positions[there]))
+            there = self._positions < self._answered
+            values.put(self._rows[there], answers.take(self._positions[there]))
         records = values.records
         floats, integers, vectors = self.entity.columns(columns.layout)
         columns.floats[rows, floats] = records["floats"]
