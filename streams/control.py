@@ -8,7 +8,8 @@ transactional id, so Kafka itself lets only the newest of them commit. One chang
 3. check the revision and make the new state from the one that was read;
 4. write the state to `control` and the decision to `decisions` in one transaction;
 5. commit. Fenced anywhere in 3 to 5 means that another writer came after us: nothing of ours is visible, so wait a
-   little and start again at 1. If the fence hid the answer to our commit, step 2 finds our own record and we are done.
+   little and start again at 1. If the fence hid the answer to our commit, step 2 finds our own record and we are done;
+6. wait until readers see it, so that whoever asks next gets this answer.
 
 A writer that dies between 1 and 5 leaves nothing visible.
 """
@@ -38,7 +39,7 @@ from penstock.streams import kafka as clients
 from penstock.streams.control_follower import ControlFollower as ControlFollower
 from penstock.streams.control_records import READING, UnreadableControl, read_control_record, silent
 from penstock.streams.fencing import Fenced, abandon, fences
-from penstock.streams.reading import to_the_end
+from penstock.streams.reading import to_the_end, until_visible
 
 if TYPE_CHECKING:
     from penstock.streams.settings import KafkaSettings, Settings
@@ -204,12 +205,14 @@ class ControlPlane:
             after = msgspec.structs.replace(
                 wanted, revision=revision + 1, author=author, reason=reason, time=self.clock()
             )
-            await self._write(producer, before, after, command, writer)
+            written = await self._write(producer, before, after, command, writer)
+            await until_visible(consumer, written)
             return after
 
     async def _write(
         self, producer: AIOKafkaProducer, before: Control | None, after: Control, command: str, writer: bytes
-    ) -> None:
+    ) -> dict[TopicPartition, int]:
+        """Where the state and the decision stand once they are committed."""
         decision = Decision(
             self.pipeline, after.revision, command, after.author, after.reason, after.time, before, after
         )
@@ -234,11 +237,12 @@ class ControlPlane:
                     partition=0,
                     headers=[DECISION_SCHEMA, (WRITER_HEADER, writer)],
                 )
-                await asyncio.gather(state, trail)
+                written = await asyncio.gather(state, trail)
             except KafkaError:
                 await abandon(producer)
                 raise
             await producer.commit_transaction()
+        return {metadata.topic_partition: metadata.offset for metadata in written}
 
     async def _partition(self, consumer: AIOKafkaConsumer) -> TopicPartition:
         partition = (await clients.partitions(consumer, self.control_topic))[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -45,6 +45,23 @@ async def to_the_end(
         elif time.monotonic() > stalled_at:
             raise TimeoutError(f"no record came within {deadline_s:g} s")
         unfinished = before
+
+
+async def until_visible(
+    consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int], *, deadline_s: float = 5.0
+) -> bool:
+    """Wait until readers of committed records get to see what stands at `offsets`; False when that takes too long.
+
+    Kafka answers a commit when it is decided, and writes the markers that readers wait for a little later.
+    """
+    give_up = time.monotonic() + deadline_s
+    while True:
+        ends = await clients.end_offsets(consumer, list(offsets))
+        if all(ends[partition] > offset for partition, offset in offsets.items()):
+            return True
+        if time.monotonic() > give_up:
+            return False
+        await asyncio.sleep(0.01)
 
 
 async def records(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRecord]:

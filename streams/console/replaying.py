@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from penstock.schemas.dead_letters import DeadLetter, NotADeadLetter, ValueLeftOut
@@ -23,7 +23,7 @@ from penstock.streams import kafka as clients
 from penstock.streams.console.dead_letters import ALL, Position, Selection, entry_of
 from penstock.streams.console.replay_marks import REPLAYED_SCHEMA, Marks, Replayed, read_marks
 from penstock.streams.fencing import Fenced, abandon, fences
-from penstock.streams.reading import records
+from penstock.streams.reading import records, until_visible
 
 if TYPE_CHECKING:
     from penstock.schemas.topics import Topics
@@ -85,10 +85,14 @@ async def replay(
         return outcome
     try:
         with fences():
-            async with clients.producer(
-                kafka, transactional_id=topics.dead_letters.name, max_batch_size=_BATCH_BYTES
-            ) as producer:
-                await _walk(kafka, topics, selection, again, outcome, _Transactions(producer, topics, clock), progress)
+            async with (
+                clients.consumer(kafka) as consumer,
+                clients.producer(
+                    kafka, transactional_id=topics.dead_letters.name, max_batch_size=_BATCH_BYTES
+                ) as producer,
+            ):
+                transactions = _Transactions(producer, consumer, topics, clock)
+                await _walk(kafka, topics, selection, again, outcome, transactions, progress)
     except Fenced as fenced:
         raise ReplayOvertaken(topics.pipeline, sent=outcome.sent) from fenced
     return outcome
@@ -140,8 +144,10 @@ async def _walk(
 class _Transactions:
     """Letters on their way back, and what is remembered of them, together."""
 
-    def __init__(self, producer: AIOKafkaProducer, topics: Topics, clock: Callable[[], int]) -> None:
-        self._producer, self._topics, self._clock = producer, topics, clock
+    def __init__(
+        self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, topics: Topics, clock: Callable[[], int]
+    ) -> None:
+        self._producer, self._consumer, self._topics, self._clock = producer, consumer, topics, clock
         self._waiting: list[tuple[str, int, bytes | None, bytes | None, list[tuple[str, bytes]]]] = []
         self._bytes = 0
         self._touched: set[int] = set()
@@ -179,11 +185,12 @@ class _Transactions:
             futures = []
             for (topic, partition), batch in self._batches():
                 futures.append(await self._producer.send_batch(batch, topic, partition=partition))
-            await asyncio.gather(*futures)
+            written = {each.topic_partition: each.offset for each in await asyncio.gather(*futures)}
         except KafkaError:
             await abandon(self._producer)
             raise
         await self._producer.commit_transaction()
+        await until_visible(self._consumer, written)
         self._waiting.clear()
         self._touched.clear()
         self._bytes = 0

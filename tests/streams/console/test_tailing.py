@@ -9,6 +9,7 @@ import pytest
 
 from penstock.streams import kafka as clients
 from penstock.streams.console.tailing import NoSuchPartition, tail
+from penstock.streams.reading import until_visible
 from penstock.streams.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -24,12 +25,16 @@ def settings(kafka: Kafka) -> KafkaSettings:
 
 async def write(settings: KafkaSettings, topic: str, numbers: range, partitions: int = 2) -> None:
     """One record and one transaction marker at a time; times follow the numbers."""
+    written = {}
     async with clients.producer(settings, transactional_id=topic) as producer:
         for number in numbers:
             async with producer.transaction():
-                await producer.send_and_wait(
+                at = await producer.send_and_wait(
                     topic, b"%d" % number, partition=number % partitions, timestamp_ms=1_000_000 + number
                 )
+            written[at.topic_partition] = at.offset
+    async with clients.consumer(settings) as consumer:
+        assert await until_visible(consumer, written, deadline_s=30)
 
 
 async def numbers(settings: KafkaSettings, topic: str, **options: object) -> list[int]:
