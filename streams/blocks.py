@@ -38,15 +38,19 @@ def cut(
     topic: str, partition: int, records: Sequence[ConsumedRecord], *, max_rows: int, max_bytes: int
 ) -> Iterator[Block]:
     """Blocks of at most `max_rows` and `max_bytes`, in order; a record that alone is larger is a block of its own."""
-    start = size = 0
-    for position, record in enumerate(records):
-        length = len(record.value or b"") + len(record.key or b"")
-        if position > start and (position - start >= max_rows or size + length > max_bytes):
-            yield Block(topic, partition, records[start:position], size)
-            start, size = position, 0
-        size += length
-    if start < len(records):
-        yield Block(topic, partition, records[start:], size)
+    for first in range(0, len(records), max_rows):
+        rows = records[first : first + max_rows]
+        sizes = [len(record.value or b"") + len(record.key or b"") for record in rows]
+        if (size := sum(sizes)) <= max_bytes:
+            yield Block(topic, partition, rows, size)
+            continue
+        start = size = 0
+        for position, length in enumerate(sizes):
+            if position > start and size + length > max_bytes:
+                yield Block(topic, partition, rows[start:position], size)
+                start, size = position, 0
+            size += length
+        yield Block(topic, partition, rows[start:], size)
 
 
 P = TypeVar("P", bound=Hashable)

@@ -47,12 +47,8 @@ def fatal(error: BaseException) -> NoReturn:
     os._exit(FAILED)
 
 
-class OutputRecord(NamedTuple):
-    """A record to write: its key, value and headers."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+OutputRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+"""A record to write: its key, value and headers. A plain tuple: there is one for every event."""
 
 
 class Outputs(NamedTuple):

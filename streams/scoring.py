@@ -7,8 +7,10 @@ event ends in exactly one of them: a prediction or a dead letter.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -19,7 +21,7 @@ from penstock.models.resolution import RejectedRow, resolve
 from penstock.models.runtime import Runtime, Scores
 from penstock.monitoring.metrics import ScoreMetrics
 from penstock.schemas.columns import Category, Columns, Floats
-from penstock.schemas.dead_letters import DeadLetter
+from penstock.schemas.dead_letters import DeadLetter, Header
 from penstock.schemas.events import Codec, ConsumedRecord, DecodedEvents, Rejection
 from penstock.schemas.predictions import PredictionEncoder
 from penstock.schemas.records import PREDICTION_SCHEMA
@@ -165,11 +167,11 @@ class Scoring:
             offsets=_offsets(sources),
             defaulted=window.defaulted[rows],
         )
-        plain = [PREDICTION_SCHEMA]
-        records = [
-            OutputRecord(source.key, value, [*source.headers, PREDICTION_SCHEMA] if source.headers else plain)
-            for source, value in zip(sources, values, strict=True)
-        ]
+        keys = [source.key for source in sources]
+        headers = _headers(sources)
+        records: list[OutputRecord] = list(zip(keys, values, headers, strict=False))
+        if isinstance(headers, repeat) and max(map(len, values)) <= PREDICTION_LIMIT // 2:
+            return records, []
         too_large = [
             Rejection(
                 int(events.accepted[row]),
@@ -178,7 +180,7 @@ class Scoring:
                 f"The prediction takes {size} bytes with the event's key and headers; {PREDICTION_LIMIT} are allowed.",
             )
             for row, record in zip(rows.tolist(), records, strict=True)
-            if (size := _size(record, plain)) > PREDICTION_LIMIT
+            if (size := _size(record)) > PREDICTION_LIMIT
         ]
         return records, too_large
 
@@ -194,7 +196,7 @@ class Scoring:
             keys=_at(events.keys, rows),
             offsets=_offsets(sources),
             event_times=events.times[rows],
-            timestamps=np.fromiter((source.timestamp for source in sources), np.int64, len(rows)),
+            timestamps=np.fromiter(map(attrgetter("timestamp"), sources), np.int64, len(rows)),
             columns=events.columns.take(everything),
             aged=self._aged,
             ages=window.ages[everything],
@@ -213,15 +215,15 @@ class Scoring:
         except RowTooLarge as error:
             row = int(rows[int(np.searchsorted(block.offsets, error.offset))])
             return [], [Rejection(int(events.accepted[row]), "encode", "too_large", str(error))]
-        return [OutputRecord(None, record.value, record.headers) for record in encoded], []
+        return [(None, record.value, record.headers) for record in encoded], []
 
     def _dead_letter(self, run: Run, window: Window, bad: Rejection) -> OutputRecord:
         source = window.records[bad.position]
         model = str(window.runtime.model) if bad.stage == "score" and window.runtime else None
         letter = DeadLetter.of(source, run.topic, run.partition, bad.stage, bad.error, bad.message, model)
         limit = self._topics.dead_letters.max_message_bytes - _RECORD_OVERHEAD
-        record = OutputRecord(*letter.to_record())
-        return record if _size(record) <= limit else OutputRecord(*letter.without_value().to_record())
+        record = letter.to_record()
+        return record if _size(record) <= limit else letter.without_value().to_record()
 
 
 def score_apart(runtime: Runtime, columns: Columns) -> tuple[Scores, dict[int, Exception]]:
@@ -312,15 +314,20 @@ def _sources(window: Window, rows: NDArray[np.intp]) -> list[ConsumedRecord]:
 
 
 def _offsets(sources: Sequence[ConsumedRecord]) -> NDArray[np.int64]:
-    return np.fromiter((source.offset for source in sources), np.int64, len(sources))
+    return np.fromiter(map(attrgetter("offset"), sources), np.int64, len(sources))
 
 
-def _size(record: OutputRecord, plain: object = None) -> int:
-    """Bytes of a record; headers that are `plain` are too small to count."""
-    size = len(record.key or b"") + len(record.value or b"")
-    if record.headers is not plain:
-        size += sum(len(name) + len(value or b"") + 10 for name, value in record.headers)
-    return size
+def _headers(sources: Sequence[ConsumedRecord]) -> Iterable[Sequence[Header]]:
+    """Those of the predictions: the event's own, then the schema. Mostly events have none: then all share one list."""
+    own = [source.headers for source in sources]
+    plain = [PREDICTION_SCHEMA]
+    return [[*headers, *plain] for headers in own] if any(own) else repeat(plain)
+
+
+def _size(record: OutputRecord) -> int:
+    """Bytes of a record, with a little over for the lengths in between."""
+    key, value, headers = record
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") + 10 for name, text in headers)
 
 
 def _scores(window: Window) -> Scores:

@@ -136,7 +136,7 @@ class Replay:
             rows: list[int] = (start + np.flatnonzero(here == partition)).tolist()
             if not rows:
                 continue
-            records = [OutputRecord(traffic.keys[row], traffic.values[row], []) for row in rows]
+            records: list[OutputRecord] = [(traffic.keys[row], traffic.values[row], []) for row in rows]
             self._ledger.sent(partition, rows, at=self._clock())
             confirmations += await send(self._producer, self._topics.events.name, partition, records, _unix_ms())
         await self._confirm(confirmations)
@@ -149,9 +149,9 @@ class Replay:
         encode = msgspec.json.Encoder().encode
         for position in range(first, self._labels_sent):
             label = self._labels[position]
-            record = OutputRecord((label.key or "").encode(), encode(label), [LABEL_SCHEMA])
+            record: OutputRecord = ((label.key or "").encode(), encode(label), [LABEL_SCHEMA])
             records[self._label_partition[position]].append(record)
-        watermark = OutputRecord(None, encode({"watermark": until}), [LABEL_SCHEMA])
+        watermark: OutputRecord = (None, encode({"watermark": until}), [LABEL_SCHEMA])
         confirmations = Confirmations()
         for partition, labels in records.items():
             topic = self._topics.labels.name

@@ -84,11 +84,11 @@ async def test_a_prediction_says_who_scored_what_and_where_it_came_from() -> Non
     trace = ("traceparent", b"00-1-2-01")
     record = Record(b'{"id": "e1", "x": 4}', 17, key=b"JFK", headers=[trace])
     [records] = await scored(one_run([record]), [record])
-    [prediction] = records["test.predictions"]
-    assert prediction.key == b"JFK"
-    assert prediction.headers == [trace, ("penstock-schema", b"prediction/1")]
-    assert prediction.value is not None
-    assert json.loads(prediction.value) == {
+    [(key, value, headers)] = records["test.predictions"]
+    assert key == b"JFK"
+    assert headers == [trace, ("penstock-schema", b"prediction/1")]
+    assert value is not None
+    assert json.loads(value) == {
         "id": "e1", "score": 8.0, "variant": "champion", "model": "doubling", "version": 2, "routing_revision": 5,
         "event_time": 1_700_000_000_000, "source": {"partition": 3, "offset": 17}, "scores": None, "defaulted": [],
         "fallback": None,
@@ -115,9 +115,9 @@ async def test_every_event_ends_in_one_topic_of_its_own_partition_in_order(
         return
     written = await scored(runs, records)
     for run, outputs in zip(runs, written, strict=True):
-        predicted = [json.loads(p.value or b"")["source"]["offset"] for p in outputs["test.predictions"]]
+        predicted = [json.loads(p[1] or b"")["source"]["offset"] for p in outputs["test.predictions"]]
         letters = [DeadLetter.from_record(*d) for d in outputs["test.dead-letters"]]
-        logged = [int(o) for s in outputs["test.scored"] for o in decode(s.value, s.headers).offsets]
+        logged = [int(o) for s in outputs["test.scored"] for o in decode(s[1], s[2]).offsets]
         assert predicted == sorted(predicted) == logged
         assert [letter.offset for letter in letters] == sorted(letter.offset for letter in letters)
         assert sorted(predicted + [letter.offset for letter in letters]) == list(range(100 + run.start, 100 + run.stop))
@@ -128,7 +128,7 @@ async def test_every_event_ends_in_one_topic_of_its_own_partition_in_order(
 async def test_a_row_on_which_the_model_fails_is_a_dead_letter_and_its_neighbours_are_scored() -> None:
     records = [event(0, 1), event(1, 13), event(2, -1), event(3, 2)]
     [outputs] = await scored(one_run(records), records)
-    assert [json.loads(p.value or b"")["score"] for p in outputs["test.predictions"]] == [2.0, 4.0]
+    assert [json.loads(p[1] or b"")["score"] for p in outputs["test.predictions"]] == [2.0, 4.0]
     failed, not_finite = (DeadLetter.from_record(*d) for d in outputs["test.dead-letters"])
     assert (failed.offset, failed.stage, failed.error) == (1, "score", "model_failed")
     assert failed.message == "doubling@2 failed: ValueError: thirteen"
@@ -154,7 +154,7 @@ async def test_an_event_too_large_for_the_scored_log_is_a_dead_letter() -> None:
     long_id = random.Random(1).randbytes(475_000).hex().encode()  # does not compress
     records = [event(0, 1), Record(b'{"id": "%s", "x": 1}' % long_id, 1), event(2, 1)]
     [outputs] = await scored(one_run(records), records)
-    assert [json.loads(p.value or b"")["id"] for p in outputs["test.predictions"]] == ["e0", "e2"]
+    assert [json.loads(p[1] or b"")["id"] for p in outputs["test.predictions"]] == ["e0", "e2"]
     [letter] = (DeadLetter.from_record(*d) for d in outputs["test.dead-letters"])
     assert (letter.offset, letter.error) == (1, "too_large")
     assert letter.value == records[1].value
