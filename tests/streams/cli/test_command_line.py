@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from penstock.streams.cli import app
+
+HEAVY = {"torch", "faust", "aiokafka", "pyarrow", "numpy", "pydantic", "redis", "river"}
+
+
+def run(*arguments: str, **options: Any) -> Any:
+    return CliRunner().invoke(app, list(arguments), **options)
+
+
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = "import sys, penstock.streams.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+
+    assert not HEAVY & set(ran.stdout.split())
+
+
+def test_the_commands_are_those_that_the_readme_may_name() -> None:
+    assert {" ".join(path) for path, _ in commands()} == {
+        "init", "doctor", "demo", "up", "worker score", "package",
+        "models add", "models list", "models show", "models alias", "models use", "models serving",
+        "send", "tail", "dead-letters list", "dead-letters show", "dead-letters replay",
+        "features load", "topics create", "topics list",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_help_teaches_by_example(path: tuple[str, ...]) -> None:
+    result = run(*path, "--help")
+
+    assert result.exit_code == 0
+    assert f"penstock {' '.join(path)}" in result.output.replace("\n", " ")
+    assert "Example" in result.output
+
+
+def test_without_a_command_there_is_help() -> None:
+    assert "penstock demo" in run().output
+
+
+def test_an_unknown_command_is_wrong_usage() -> None:
+    result = run("topic")
+
+    assert result.exit_code == 2
+    assert "topics" in result.output
+
+
+def test_an_error_is_one_sentence_and_an_exit_code() -> None:
+    result = run("topics", "list", "-c", "nowhere.toml")
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("nowhere.toml: the file is missing; expected a configuration.")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_debug_shows_where_an_error_comes_from() -> None:
+    result = run("--debug", "topics", "list", "-c", "nowhere.toml")
+
+    assert type(result.exception).__name__ == "ConfigurationError"
+
+
+def test_the_configuration_comes_from_the_environment_too() -> None:
+    result = run("topics", "list", env={"PENSTOCK_CONFIG": "elsewhere.toml"})
+
+    assert "elsewhere.toml" in result.stderr
+
+
+def test_the_module_is_the_command_line_in_a_folder_with_its_own_models(tmp_path: Path) -> None:
+    for name in ("models", "streams", "schemas", "monitoring"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the user\\'s own, imported by mistake')")
+    command = [sys.executable, "-m", "penstock", "topics", "list"]
+
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("penstock.toml: the file is missing")
+
+
+def test_version() -> None:
+    assert run("--version").output.startswith("penstock 0.")
