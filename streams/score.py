@@ -35,6 +35,7 @@ from penstock.streams.control import ControlFollower
 from penstock.streams.delivery import AtLeastOnce, ExactlyOnce, Outputs
 from penstock.streams.feature_store import FeatureStore, NoFeatures, RedisFeatureStore
 from penstock.streams.kafka import client_options
+from penstock.streams.outputs import OutputEncoder
 from penstock.streams.scoring import Run, Scoring, Window
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
@@ -97,9 +98,10 @@ class ScoreRole(Service):
             codec=JsonCodec(settings.event_schema),
             catalogue=settings.catalogue,
             store=self._store,
-            topics=settings.topics,
             metrics=self.metrics,
-            log_scored=settings.scored.enabled,
+        )
+        self._encoder = OutputEncoder(
+            settings.catalogue, settings.topics, self.metrics, log_scored=settings.scored.enabled
         )
         self._exactly_once: ExactlyOnce | None = None
         if settings.delivery.mode == "exactly_once":
@@ -124,6 +126,7 @@ class ScoreRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._delivery)
         log.info("Admin at %s", self._admin.address)
+        await asyncio.to_thread(self._encoder.warm_up)
         await self._follower.start()
         if self._follower.current is not None and await self._serve(self._follower.current):
             return
@@ -231,7 +234,7 @@ class ScoreRole(Service):
     async def _deliver_windows(self) -> None:
         while not self.should_stop:
             stretches, window, revision = await self._scored.get()
-            for stretch, records in zip(stretches, self._scoring.outputs(window, revision), strict=True):
+            for stretch, records in zip(stretches, self._encoder.encode(window, revision), strict=True):
                 await self._delivery.deliver(_outputs(stretch, records))
             self.metrics.observe_latency(time.time() - window.records[0].timestamp / 1000)
 

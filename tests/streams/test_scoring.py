@@ -22,7 +22,8 @@ from penstock.schemas.records import ModelRef
 from penstock.schemas.scored import decode
 from penstock.schemas.topics import Topics
 from penstock.streams.feature_store import NoFeatures
-from penstock.streams.scoring import Records, Run, Scoring, score_apart
+from penstock.streams.outputs import OutputEncoder, Records
+from penstock.streams.scoring import Run, Scoring, score_apart
 
 CATALOGUE = Catalogue((Feature("x", FeatureType("float")),))
 TOPICS = Topics("test", "events")
@@ -60,16 +61,11 @@ class Doubling:
 
 
 async def scored(runs: Sequence[Run], records: Sequence[Record], *, log_scored: bool = True) -> list[Records]:
-    scoring = Scoring(
-        codec=JsonCodec(CATALOGUE.event_schema(id="id")),
-        catalogue=CATALOGUE,
-        store=NoFeatures(),
-        topics=TOPICS,
-        metrics=ScoreMetrics("test"),
-        log_scored=log_scored,
-    )
-    window = await scoring.prepare(runs, records)
-    return scoring.outputs(scoring.score(window, Doubling()), revision=5)
+    metrics = ScoreMetrics("test")
+    codec = JsonCodec(CATALOGUE.event_schema(id="id"))
+    scoring = Scoring(codec=codec, catalogue=CATALOGUE, store=NoFeatures(), metrics=metrics)
+    window = scoring.score(await scoring.prepare(runs, records), Doubling())
+    return OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored).encode(window, revision=5)
 
 
 def event(number: int, x: float) -> Record:
