@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from penstock.models.features import Catalogue, Feature, MissingPolicy, Value
 from penstock.models.key_templates import KeyTemplate
 from penstock.schemas.columns import MISSING_INTEGER, FeatureType
-from penstock.streams.settings_errors import nearest, shown, without_credentials, wrong
+from penstock.streams.settings_errors import nearest, shown, wrong
+from penstock.streams.settings_sections import EventPath, Section
 
-_NAME = re.compile(r"[^\W\d][\w.-]*")
 _INT64_LIMIT = 2**63
-
-
-class Section(BaseModel):
-    """A table of `penstock.toml`: frozen, strict about types, and without a place for keys it does not know."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True, use_enum_values=True
-    )
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        for name, value in super().__repr_args__():
-            yield name, without_credentials(value) if isinstance(value, str) else value
-
-
-def _check_path(path: str) -> str:
-    if not path or any(not part for part in path.split(".")):
-        raise wrong(repr(path), "a dotted path into the event, like payload.plane.seats")
-    return path
-
-
-EventPath = Annotated[str, AfterValidator(_check_path)]
-
-
-def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise wrong(repr(name), "a name of letters, digits, '_', '-' and '.', beginning with a letter")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class EntitySettings(Section):
