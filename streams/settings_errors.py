@@ -16,7 +16,7 @@ from penstock.schemas.errors import ConfigurationError
 Location = tuple[str | int, ...]
 """Where a setting stands: `("kafka", "partitions")`."""
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")  # up to the last @: a password may hold one that is not encoded
 
 _EXPECTED = {
     "missing": "a value",

@@ -56,6 +56,8 @@ def _check_topic(name: str) -> str:
 
 
 def _check_server(server: str) -> str:
+    if "@" in server:
+        raise wrong("an address with credentials (not shown)", "host:port, and kafka.sasl_username beside it")
     host, _, port = server.rpartition(":")
     if not host or "/" in server or not port.isdecimal() or not 0 < int(port) < 65536:
         raise wrong(shown(server), "host:port")
@@ -134,12 +136,20 @@ class RedisSettings(Section):
         try:
             parts = urlsplit(url)
             parts.port  # noqa: B018 (raises for a port that is none)
-        except ValueError as error:
-            raise wrong("not readable as a URL", "redis://host:6379/0", key="url") from error
+        except ValueError:
+            raise wrong(
+                "not readable as a URL", "redis://host:6379/0", key="url"
+            ) from None  # it may quote the password
         if parts.scheme not in ("redis", "rediss", "unix") or (parts.scheme != "unix" and not parts.hostname):
-            raise wrong(shown(url), "redis://host:6379/0, or rediss:// for TLS", key="url")
+            found = "a URL with credentials (not shown)" if "@" in url else shown(url)
+            raise wrong(found, "redis://host:6379/0, or rediss:// for TLS", key="url")
         if "password" in parts.query:
             raise wrong("a URL with a password in its query", "the password as redis.password", key="url")
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            fix = "Percent-encode what stands before the @, or use redis.password."
+            raise wrong(
+                "a URL whose credentials cannot be told from its path", "user:password@host", key="url", fix=fix
+            )
         given = {"username": parts.username, "password": parts.password}
         credentials = {key: unquote(text) for key, text in given.items() if text}
         for key in credentials.keys() & table.keys():

@@ -176,7 +176,12 @@ def test_no_representation_shows_a_secret(secret: str) -> None:
         ("[redis]\nurl = 'redis://x?password=hunter2'", {}),
         ("[redis]\nurl = 'redis://:hunter2@x'\npassword = 'hunter2'", {}),
         (SASL, {"PENSTOCK_KAFKA__SASL_PASSWRD": "hunter2"}),
+        ("[redis]\nurl = 'redis://:hunter2/@x'", {}),
+        ("[redis]\nurl = 'redis://:hunter2@@x:y'", {}),
+        ("[redis]\nurl = 'redis://u:6379/hunter2@x'", {}),
+        ("[redis]\nurl = 'redis://u:6379#hunter2@x'", {}),
         ("[kafka]\nservers = ['kafka://u:hunter2@x:1']", {}),
+        ("[kafka]\nservers = ['u:hunter2@x:1']", {}),
     ],
 )
 def test_no_error_shows_a_secret(text: str, environ: dict[str, str]) -> None:
