@@ -25,6 +25,8 @@ from penstock.streams.feature_writer import FeatureWriter
 PRODUCER_OPTIONS = {"max_batch_size": 512 * 1024, "linger_ms": 0}
 
 _DAY_MS = 24 * HOUR_MS
+_UNCONFIRMED = 64
+_AHEAD_MS = 28 * _DAY_MS
 _STEP_S = 0.02
 """A paced replay sends what is due about so often."""
 
@@ -56,7 +58,7 @@ class Replay:
     """Sends records of the traffic, one stretch after the other.
 
     What may be looked up is written before the first event that may see it is sent. It lies under keys that contain its
-    validity, so writing it earlier than it was known, by at most a slice, changes no score.
+    validity, so writing it before it was known, as is done where nothing waits for time to pass, changes no score.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Replay:
         length_ms = _DAY_MS if speed_up is None else min(_DAY_MS, max(1, int(speed_up * _STEP_S * 1000)))
         began, first = self._clock(), int(times[0])
         for piece in slices(times, length_ms):
-            await self._write_lookups(piece.until)
+            await self._write_lookups(piece.until, ahead_ms=_AHEAD_MS if speed_up is None else 0)
             if speed_up is not None:
                 await self._wait_until(began + (int(times[piece.start]) - first) / 1000 / speed_up)
             await self._send_events(start + piece.start, start + piece.stop)
@@ -117,11 +119,13 @@ class Replay:
         await self._send_labels(last)
         await self._confirm()
 
-    async def _write_lookups(self, until: int) -> None:
+    async def _write_lookups(self, until: int, *, ahead_ms: int = 0) -> None:
+        """What is known at `until`; where something of that is not written yet, also what follows within `ahead_ms`."""
         tables: list[FeatureTable] = []
         if not self._planes_written:
             tables, self._planes_written = [self._lookups.planes], True
         if until > self._known_until:
+            until += ahead_ms
             changing = (self._lookups.weather, self._lookups.origin_delays, self._lookups.carrier_delays)
             tables += [table.known(self._known_until, until) for table in changing]
             self._known_until = until
@@ -159,8 +163,8 @@ class Replay:
         await self._confirm(confirmations)
 
     async def _confirm(self, later: Confirmations | None = None) -> None:
-        """Await what was sent before: all of it, or all but the last few sends when there is more `later`."""
-        keep = 0 if later is None else 8
+        """Await what was sent before: all of it, or all but the last sends when there is more `later`."""
+        keep = 0 if later is None else _UNCONFIRMED
         if later:
             self._unconfirmed.append(later)
         while len(self._unconfirmed) > keep:

@@ -141,10 +141,8 @@ def auc_table(report: Report) -> Table:
     from rich.table import Table
 
     table = Table(
-        title="Will it arrive more than 15 minutes late? (AUC, 0.5 is a coin)",
+        title="AUC by month",
         title_justify="left",
-        caption="The model saw January and February only.\nThe rule: mean delay of the origin's last 30 arrivals.",
-        caption_justify="left",
     )
     table.add_column("2013")
     table.add_column("model", justify="right")

@@ -160,6 +160,7 @@ class _Demo:
         console.print(counts_table(found, plan, material.traffic.bad))
         console.print()
         console.print(auc_table(found))
+        console.print(_ABOUT_AUC, style="dim")
         console.print(f"\nDone in {found.seconds:.0f} s.")
         if not self._keep:
             console.print(_TRY_NEXT, soft_wrap=True)
@@ -266,6 +267,11 @@ def _sleep_until_interrupted() -> None:
     except KeyboardInterrupt:
         return
 
+
+_ABOUT_AUC = """\
+More than 15 minutes late? 0.5 is a coin, 1 is always right.
+The model saw January and February only. The rule: the mean delay
+of the origin's last 30 arrivals."""
 
 _TRY_NEXT = """
 What to try next:
