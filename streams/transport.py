@@ -17,6 +17,7 @@ Stock Faust must be corrected in six places for this (each was seen or read in i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ from mode import Service
 from mode.utils.futures import notify
 
 from penstock.streams.blocks import Block, BlockOffsets, cut
+
+log = logging.getLogger("penstock.transport")
 
 PRODUCER_BATCH_BYTES = 900_000
 """Holds a block's predictions and stays below Kafka's default limit; aiokafka's 16 KiB would cut them to pieces."""
@@ -49,7 +52,7 @@ class BlockOptions:
     max_bytes       bytes of a block at most; a larger single record is a block of its own
     fetch_bytes     what one fetch asks of a partition
     fetch_wait_ms   how long the broker may wait for data; short, so that partitions just acquired start at once
-    drain_s         how long a rebalance waits for blocks in flight
+    drain_s         how long a rebalance or a stop waits for blocks in flight
     exactly_once    offsets travel in transactions; Faust commits nothing
     instance_id     static membership of the consumer group
     """
@@ -180,6 +183,10 @@ class BlockConsumer(driver.Consumer):
         if self.app.after_revoked is not None:
             await self.app.after_revoked(revoked)
 
+    async def wait_empty(self) -> None:
+        """As stock Faust when it stops, without its full garbage collection after every acknowledgement."""
+        await self._drain(self.app.blocks.drain_s)
+
     async def _drain(self, timeout_s: float) -> None:
         deadline = self.loop.time() + timeout_s
         self._clean_unacked_messages()
@@ -187,9 +194,8 @@ class BlockConsumer(driver.Consumer):
             await self._next_ack(min(left, 0.05))
             self._clean_unacked_messages()
         if self._unacked_messages:
-            self.log.warning(
-                "%d blocks were still in flight when their partitions were taken away after %.1f s; "
-                "the next owner scores them again",
+            log.warning(
+                "%d blocks were still in flight after %.1f s; whoever owns their partitions next scores them again",
                 len(self._unacked_messages),
                 timeout_s,
             )

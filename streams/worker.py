@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -52,6 +53,9 @@ def run_worker(role: str, settings: Settings) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = _Worker(create_app(role, settings), loop)
+    # What was imported stays: a full collection that walks through all of torch would hold the event loop for 0.3 s.
+    gc.collect()
+    gc.freeze()
     try:
         worker.run()
     except PenstockError:

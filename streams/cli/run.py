@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -39,9 +40,15 @@ def score(config: ConfigOption = DEFAULT_CONFIG) -> None:
     Example: [bold]penstock worker score -c /etc/penstock/flights.toml[/bold]
     """
     settings = load_settings(config)
+    # The imports below take seconds, in which there is nothing to finish yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from penstock.streams.worker import run_worker
 
-    raise typer.Exit(run_worker("score", settings))
+    code = run_worker("score", settings)
+    # All is committed and closed; taking torch apart object by object would delay a restart by seconds.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @worker_app.callback()
