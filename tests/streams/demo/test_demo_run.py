@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from penstock.schemas.errors import ConfigurationError
+from penstock.streams.demo import report, run
+from penstock.streams.demo.folder import demo_folder
+from penstock.streams.demo.ledger import Account
+from penstock.streams.demo.traffic import spoilt
+from penstock.streams.embedded.errors import DirectoryInUse
+from penstock.streams.embedded.processes import DirectoryLock
+
+EVENTS = 3_000
+MONTH_A_SECOND = 30 * 86_400.0
+
+
+@pytest.fixture
+def accounts(monkeypatch: pytest.MonkeyPatch) -> list[Account]:
+    """The books of each run, from the moment before they are summed up."""
+    kept: list[Account] = []
+
+    def keeping(flights: Any, traffic: Any, account: Account, *arguments: Any, **named: Any) -> Any:
+        kept.append(account)
+        return report.make_report(flights, traffic, account, *arguments, **named)
+
+    monkeypatch.setattr(run, "make_report", keeping)
+    return kept
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+@pytest.mark.slow
+def test_two_runs_at_different_speeds_and_in_both_modes_give_the_same_predictions(
+    tmp_path: Path, accounts: list[Account]
+) -> None:
+    screen, data, file = Console(file=io.StringIO(), width=100), tmp_path / "demo", tmp_path / "report.json"
+    assert run.run_demo(events=EVENTS, report=file, data=data, console=screen) == 0
+    assert run.run_demo(events=EVENTS, speed_up=MONTH_A_SECOND, data=data, mode="exactly_once", console=screen) == 0
+
+    fast, paced = accounts
+    np.testing.assert_array_equal(fast.score, paced.score)
+    assert (np.isnan(fast.score) == (fast.dead_letters == 1)).all()
+    assert paced.lost == paced.doubled == paced.strays == 0
+
+    found = json.loads(file.read_bytes())
+    bad = len(spoilt(b"{}"))
+    counts = {name: found[name] for name in ("events", "predictions", "dead_letters", "lost", "doubled")}
+    assert counts == {
+        "events": EVENTS + bad, "predictions": EVENTS, "dead_letters": bad, "lost": 0, "doubled": 0,
+    }  # fmt: skip
+    assert set(found["auc_by_month"]) == {str(month) for month in range(3, 13)}
+    assert found["auc"] > 0.68 > found["rule_auc"]
+    assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"]
+    assert "events per second" in screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+    data = tmp_path / "demo"
+    command = [sys.executable, "-m", "penstock", "demo", "--events", str(EVENTS), "--data", str(data)]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (data / "worker.log").exists():
+            assert demo.poll() is None, demo.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(demo.pid, number)
+        said, _ = demo.communicate(timeout=60)
+    finally:
+        demo.kill()
+        demo.wait()
+    assert demo.returncode == run.INTERRUPTED
+    assert "Interrupted" in said
+    assert "Traceback" not in said
+    for folder in (data, data / "kafka", data / "redis"):  # every server holds the lock of its folder while it lives
+        lock = DirectoryLock(folder)
+        lock.acquire(patience_s=0)
+        lock.release()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigurationError, match="other files"), demo_folder(tmp_path):
+        pass
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_second_run_in_a_folder_starts_clean(tmp_path: Path) -> None:
+    data = tmp_path / "demo"
+    with demo_folder(data) as folder:
+        (folder.path / "registry").mkdir()
+        (folder.path / "notes.txt").write_text("mine")
+    with demo_folder(data) as folder:
+        assert not (folder.path / "registry").exists()
+        assert (folder.path / "notes.txt").exists()
+
+
+def test_two_demos_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.streams.demo.folder._PATIENCE_S", 0.0)
+    with demo_folder(tmp_path / "demo"), pytest.raises(DirectoryInUse), demo_folder(tmp_path / "demo"):
+        pass
+
+
+def test_a_temporary_folder_is_gone_afterwards() -> None:
+    with demo_folder(None) as folder:
+        assert folder.path.is_dir()
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("option", ["events", "speed_up"])
+def test_numbers_must_be_positive(option: str) -> None:
+    with pytest.raises(ConfigurationError, match="above 0"):
+        run.run_demo(**{option: 0}, console=Console(file=io.StringIO()))  # type: ignore[arg-type]
