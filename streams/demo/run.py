@@ -254,7 +254,13 @@ def _phases(console: Console) -> Iterator[_Phases]:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM ends the demo as Ctrl-C does, so that it can end its children."""
-    former = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def interrupt(*_: object) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script starts what it runs in the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGINT)
+
+    former = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:

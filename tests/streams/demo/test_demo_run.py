@@ -69,10 +69,18 @@ def test_two_runs_at_different_speeds_and_in_both_modes_give_the_same_prediction
 @pytest.mark.kafka
 @pytest.mark.redis
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "wrapper"),
+    [
+        (signal.SIGINT, []),
+        (signal.SIGTERM, ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]),  # in the background of a script
+    ],
+)
+def test_an_interrupted_demo_leaves_no_process_behind(
+    tmp_path: Path, number: signal.Signals, wrapper: list[str]
+) -> None:
     data = tmp_path / "demo"
-    command = [sys.executable, "-m", "penstock", "demo", "--events", str(EVENTS), "--data", str(data)]
+    command = [*wrapper, sys.executable, "-m", "penstock", "demo", "--events", str(EVENTS), "--data", str(data)]
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         deadline = time.monotonic() + 120
