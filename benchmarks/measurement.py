@@ -178,8 +178,8 @@ def measure(
     stamps, _ = broker.read(task.predictions, warm_up + count)
     measured = stamps[warm_up:]
     after_first = int((measured > measured[0]).sum())
-    seconds = (measured[-1] - measured[0]) / 1000
-    return Measurement(after_first / seconds, (cpu_ended - cpu_begun) * 1e6 / (ended - begun))
+    seconds = max(measured[-1] - measured[0], 1) / 1000  # a few events may all be of one millisecond
+    return Measurement(after_first / seconds, (cpu_ended - cpu_begun) * 1e6 / max(ended - begun, 1))
 
 
 def _when_written(
