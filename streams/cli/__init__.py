@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,18 +20,21 @@ Streaming inference on Apache Kafka: score every event of a topic with your torc
 
 [bold]Your own stream:[/bold]
   penstock init fraud && cd fraud
-  penstock package network:train --add    trains a small model, into the registry
-  penstock up --embedded                  Kafka, Redis and the score worker, here
-  penstock models use fraud@1             this model answers (in a second terminal)
-  penstock send events.ndjson             events in …
-  penstock tail predictions               … predictions out
+  penstock package network:train --add   train a small model, register it
+  penstock up --embedded                 Kafka, Redis, a worker, until Ctrl-C
+and in a second terminal, in the same folder:
+  penstock models use fraud@1            this model answers
+  penstock send events.ndjson            events in …
+  penstock tail predictions              … predictions out
 
 When something is wrong: penstock doctor
 """
 
 EXIT_CODES = """
-[dim]Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a server cannot be reached, 4 model refused,
-5 somebody else changed the same record, 6 no such model, 7 access refused, 130 interrupted.[/dim]
+[dim]Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
+3 a server cannot be reached, 4 model refused, 5 somebody else holds or changed
+it, 6 no such model, 7 access refused, 70 a worker stopped to go on from its
+last commit, 130 interrupted.[/dim]
 """
 
 
@@ -81,6 +85,20 @@ def penstock(
 
 for group in (project, demo, run, models, console, features, topics):
     group.register(app)
+
+
+def _join_lines(commands: typer.Typer) -> None:
+    """Make each paragraph of a docstring one line: it breaks where the terminal ends, not where the code does."""
+    for command in commands.registered_commands:
+        if command.callback is not None and command.callback.__doc__:
+            paragraphs = inspect.cleandoc(command.callback.__doc__).split("\n\n")
+            command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for inner in commands.registered_groups:
+        if inner.typer_instance is not None:
+            _join_lines(inner.typer_instance)
+
+
+_join_lines(app)
 
 
 def main() -> None:

@@ -58,16 +58,16 @@ def send(
     ],
     config: ConfigOption = DEFAULT_CONFIG,
     format: Annotated[
-        Format | None, typer.Option("--format", help="[default: csv for *.csv, else ndjson]", show_default=False)
+        Format | None, typer.Option("--format", help="\\[default: csv for *.csv, else ndjson]", show_default=False)
     ] = None,
     rate: Annotated[
-        str | None, typer.Option("--rate", metavar="N[/s]", help="Events a second. [default: as fast as it goes]")
+        str | None, typer.Option("--rate", metavar="N[/s]", help="Events a second. \\[default: as fast as it goes]")
     ] = None,
     key: Annotated[
-        str | None, typer.Option("--key", metavar="PATH", help="The field that is the key. [default: events.key]")
+        str | None, typer.Option("--key", metavar="PATH", help="The field that is the key. \\[default: events.key]")
     ] = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1024, metavar="BYTES", help="Bytes that go together at most.")
+        int, typer.Option("--batch", min=1024, metavar="BYTES", help="Send at most so many bytes together.")
     ] = 262_144,
     as_json: JsonOption = False,
 ) -> None:
@@ -131,7 +131,12 @@ def _report_sent(sent: Sent, settings: Settings, as_json: bool) -> None:
 
 
 def tail(
-    topic: Annotated[TopicRole, typer.Argument(help="Which of the pipeline's topics.")] = TopicRole.predictions,
+    topic: Annotated[
+        TopicRole,
+        typer.Argument(
+            metavar="TOPIC", help="predictions, scored, dead-letters, labels, control, decisions or events."
+        ),
+    ] = TopicRole.predictions,
     config: ConfigOption = DEFAULT_CONFIG,
     last: Annotated[int, typer.Option("--last", "-n", min=0, help="Begin with the last N records.")] = 10,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the first record.")] = False,

@@ -70,7 +70,8 @@ def list_letters(
         ("position", "time", "stage", "error", "message", "attempt", "replayed"),
         [rendering.letter_row(entry.record, entry.letter, entry.replayed) for entry in found],
     )
-    typer.echo(f"{count} dead letters{f', the first {len(found)} shown' if count > len(found) else ''}.")
+    letters = "1 dead letter" if count == 1 else f"{count} dead letters"
+    typer.echo(f"{letters}{f', the first {len(found)} shown' if count > len(found) else ''}.")
 
 
 @letters_app.command()

@@ -20,16 +20,18 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     events: Annotated[
-        int | None, typer.Option("--events", min=1, metavar="N", help="Flights to replay. [default: all, 285,000]")
+        int | None, typer.Option("--events", min=1, metavar="N", help="Flights to replay. \\[default: all, 285,000]")
     ] = None,
     speed_up: Annotated[
         float | None,
-        typer.Option("--speed-up", metavar="X", help="Replay X times faster than time. [default: as fast as it goes]"),
+        typer.Option(
+            "--speed-up", metavar="X", help="Replay X times faster than time. \\[default: as fast as it goes]"
+        ),
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Write the result as JSON.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running to look at, until Ctrl-C.")] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Keep everything here. [default: a temporary folder]")
+        Path | None, typer.Option("--data", metavar="DIR", help="Keep everything here. \\[default: a temporary folder]")
     ] = None,
     brokers: Annotated[int, typer.Option("--brokers", help="Kafka brokers: 1 or 3.")] = 1,
     mode: Annotated[Mode, typer.Option("--mode", help="How outputs and offsets are committed.")] = Mode.at_least_once,

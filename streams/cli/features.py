@@ -38,13 +38,13 @@ def features() -> None:
 @features_app.command()
 def load(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, NDJSON (also .gz) or Parquet.")],
-    entity: Annotated[str, typer.Option("--entity", help="One of [entities.NAME]: gives the prefix and the types.")],
+    entity: Annotated[str, typer.Option("--entity", help="One of \\[entities.NAME]: gives the prefix and the types.")],
     key: Annotated[
         str, typer.Option("--key", metavar="COLUMN", help="Or a template over columns: '{origin}:{time:hour}'.")
     ],
     config: ConfigOption = DEFAULT_CONFIG,
     time: Annotated[
-        str | None, typer.Option("--time", metavar="COLUMN", help="When a row's values were known. [default: now]")
+        str | None, typer.Option("--time", metavar="COLUMN", help="When a row's values were known. \\[default: now]")
     ] = None,
     time_unit: Annotated[str, typer.Option("--time-unit", help="Of numbers in that column: ms or s.")] = "ms",
     expire_s: Annotated[

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 models_app = typer.Typer(help="Versions of models, names for them, and which one answers.", no_args_is_help=True)
 
 Reference = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Or NAME@ALIAS, NAME@latest, NAME.")]
-AuthorOption = Annotated[str | None, typer.Option("--author", help="Who decides. [default: USER@HOST]")]
+AuthorOption = Annotated[str | None, typer.Option("--author", help="Who decides. \\[default: USER@HOST]")]
 
 
 def register(app: typer.Typer) -> None:
@@ -133,9 +133,11 @@ def show(model: Reference, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonO
 
 @models_app.command()
 def alias(
-    name: Annotated[str, typer.Argument(help="Of the model.")],
-    alias: Annotated[str, typer.Argument(help="A name for people; what serves is decided by `models use`.")],
-    version: Annotated[int, typer.Argument(min=1)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the model.")],
+    alias: Annotated[
+        str, typer.Argument(metavar="ALIAS", help="A name for people; what serves is decided by `models use`.")
+    ],
+    version: Annotated[int, typer.Argument(min=1, metavar="VERSION", help="A whole number, without the name.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Let NAME@ALIAS mean a version from now on.

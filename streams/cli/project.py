@@ -37,9 +37,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to; it is made if need be.")] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; it is made if need be.")] = Path(),
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the pipeline: begins its topics. [default: the folder's name]")
+        str | None, typer.Option("--name", help="Of the pipeline: begins its topics. \\[default: the folder's name]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
 ) -> None:

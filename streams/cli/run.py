@@ -62,7 +62,7 @@ def up(
         bool, typer.Option("--embedded", help="Start a real Kafka and Redis here, as child processes.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Where they keep their data. [default: .penstock]")
+        Path | None, typer.Option("--data", metavar="DIR", help="Where they keep their data. \\[default: .penstock]")
     ] = None,
     brokers: Annotated[int, typer.Option("--brokers", help="Embedded Kafka brokers: 1, or 3 to lose one.")] = 1,
 ) -> None:

@@ -31,7 +31,7 @@ def create(
     config: ConfigOption = DEFAULT_CONFIG,
     partitions: Annotated[
         int | None,
-        typer.Option("--partitions", min=1, help="Of the events topic, if it is new. [default: kafka.partitions]"),
+        typer.Option("--partitions", min=1, help="Of the events topic, if it is new. \\[default: kafka.partitions]"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

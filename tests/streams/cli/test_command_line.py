@@ -53,6 +53,16 @@ def test_help_teaches_by_example(path: tuple[str, ...]) -> None:
     assert "Example" in result.output
 
 
+def test_help_shows_what_stands_in_brackets() -> None:
+    assert "[default: the folder's name]" in " ".join(run("init", "--help", env={"COLUMNS": "200"}).output.split())
+    assert "[entities.NAME]" in run("features", "load", "--help", env={"COLUMNS": "200"}).output
+
+
+@pytest.mark.parametrize("command", [command for _, command in commands()], ids=lambda command: command.name)
+def test_a_paragraph_of_help_breaks_only_where_the_terminal_ends(command: Any) -> None:
+    assert all("\n" not in paragraph for paragraph in command.help.split("\n\n"))
+
+
 def test_without_a_command_there_is_help() -> None:
     assert "penstock demo" in run().output
 
