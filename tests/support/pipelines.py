@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +52,31 @@ class Worker:
             assert time.monotonic() < deadline, f"no partition after {timeout_s} s: {self.log.read_text()}"
             time.sleep(0.05)
 
+    @property
+    def said(self) -> str:
+        """Its log so far."""
+        return self.log.read_text()
+
+    @property
+    def owns(self) -> set[int]:
+        """The partitions it last said that it scores."""
+        lines = re.findall(r"Scoring partitions ([0-9, ]+|none yet)", self.said)
+        return {int(number) for number in re.findall(r"[0-9]+", lines[-1])} if lines else set()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a page of its admin door."""
+        [address] = re.findall(r"Admin at (http://\S+)", self.said)
+        try:
+            with urllib.request.urlopen(address + path, timeout=10) as answer:  # noqa: S310
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as answer:
+            return answer.code, answer.read().decode()
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric's samples, over all labels."""
+        found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE)
+        return sum(map(float, found))
+
     def kill(self) -> None:
         """As a machine dies: at once, saying nothing."""
         self.process.kill()
@@ -66,6 +95,11 @@ class Project:
     settings: Settings
     workers: list[Worker] = field(default_factory=list)
 
+    @property
+    def inputs(self) -> list[str]:
+        """The features that its models add up: all."""
+        return [feature.name for feature in self.settings.catalogue.features]
+
     def start_worker(self) -> Worker:
         log = self.settings.directory / f"worker-{len(self.workers)}.log"
         command = [sys.executable, "-m", "penstock", "worker", "score", "--config", str(self.settings.file.absolute())]
@@ -74,18 +108,24 @@ class Project:
         self.workers.append(Worker(process, log))
         return self.workers[-1]
 
-    def package(self, *, seed: int, factor: float = 1.0) -> ModelRef:
-        """Package and register the next version of the model: the logistic of `factor` times the features' sum."""
-        summing = _load(self.settings.directory / "summing.py")
+    def package(self, *, seed: int, factor: float = 1.0, beside: Sequence[str] = ()) -> ModelRef:
+        """Package and register the next version of the model: the logistic of `factor` times the features' sum.
+
+        `beside` names float features that the catalogue lacks, and that the model asks for all the same.
+        """
+        directory, inputs = self.settings.directory, [*self.inputs, *beside]
+        summing = _load(directory / "summing.py")
+        wider = directory / "wider.toml"
+        wider.write_text(self.settings.file.read_text() + _features(beside))
         path = write_package(
-            self.settings.directory / "packages",
-            self.settings.catalogue,
+            directory / "packages",
+            Settings.load(wider, environ={}).catalogue,
             name="sum",
-            network=summing.Sum(len(FEATURES), factor),
+            network=summing.Sum(len(inputs), factor),
             factory="summing:Sum",
-            arguments={"width": len(FEATURES)},
-            signature=Signature(inputs=(TensorInput("x", tuple(FEATURES), "float32"),), output=Output("probability")),
-            reference={name: np.random.default_rng(seed).normal(size=500) for name in FEATURES},
+            arguments={"width": len(inputs)},
+            signature=Signature(inputs=(TensorInput("x", tuple(inputs), "float32"),), output=Output("probability")),
+            reference={name: np.random.default_rng(seed).normal(size=500) for name in inputs},
             seed=seed,
         )
         return Registry(self.settings.registry_location).add(path)
@@ -97,7 +137,7 @@ class Project:
 
 
 class MakeProject(Protocol):
-    async def __call__(self, name: str, *, mode: str, partitions: int = 2, max_bytes: int = 1_048_576) -> Project: ...
+    async def __call__(self, name: str, *, mode: str, **options: Any) -> Project: ...
 
 
 NETWORK = '''
@@ -117,10 +157,28 @@ class Sum(torch.nn.Module):
 '''
 
 
+def _features(names: Sequence[str]) -> str:
+    return "".join(f'\n[features.{name}]\ntype = "float"\npath = "features.{name}"\n' for name in names)
+
+
 async def make_project(
-    directory: Path, servers: list[str], name: str, *, mode: str, partitions: int = 2, max_bytes: int = 1_048_576
+    directory: Path,
+    servers: list[str],
+    name: str,
+    *,
+    mode: str,
+    partitions: int = 2,
+    max_bytes: int = 1_048_576,
+    event_id: str | None = "id",
+    more: str = "",
+    with_topics: bool = True,
+    serves: bool = True,
 ) -> Project:
-    """A pipeline in `directory`, with its topics made and the first version of its model serving."""
+    """A pipeline in `directory`, with its topics made and the first version of its model serving.
+
+    `event_id` is the path of the events' id (None: they have none), `more` is TOML that follows the features. Without
+    `with_topics` there are no topics, and so nothing serves; without `serves` nothing serves.
+    """
     directory.mkdir()  # noqa: ASYNC240  (a test waits for nothing else)
     (directory / "summing.py").write_text(NETWORK)
     (directory / "penstock.toml").write_text(
@@ -130,22 +188,33 @@ async def make_project(
             [kafka]
             servers = {json.dumps(servers)}
             partitions = {partitions}
-            [events]
-            topic = "{name}.events"
-            id = "id"
-            max_bytes = {max_bytes}
             [delivery]
             mode = "{mode}"
             [admin]
             port = 0
+            [events]
+            topic = "{name}.events"
+            max_bytes = {max_bytes}
             """)
-        + "".join(f'[features.{feature}]\ntype = "float"\npath = "features.{feature}"\n' for feature in FEATURES)
+        + (f'id = "{event_id}"\n' if event_id else "")
+        + _features(FEATURES)
+        + textwrap.dedent(more)
     )
     project = Project(Settings.load(directory / "penstock.toml", environ={}))
-    await topics.create(project.settings)
     project.package(seed=0)
-    await use_champion(project.settings, ModelRef("sum", 1), author="test", reason="the first model")
+    if with_topics:
+        await topics.create(project.settings)
+    if with_topics and serves:
+        await use_champion(project.settings, ModelRef("sum", 1), author="test", reason="the first model")
     return project
+
+
+async def until(condition: Callable[[], object], what: str, *, timeout_s: float = 60) -> None:
+    """Wait for `condition`, with the event loop free meanwhile; fails with `what` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        await asyncio.sleep(0.05)
 
 
 def _load(path: Path) -> Any:
