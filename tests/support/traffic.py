@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -115,7 +115,9 @@ def check_order(records: Iterable[ConsumerRecord]) -> None:
         offsets[partition], revisions[partition] = prediction["source"]["offset"], prediction["routing_revision"]
 
 
-def longest_pause_s(records: Sequence[ConsumerRecord]) -> float:
-    """The longest time in which no partition got a prediction."""
-    times = sorted(record.timestamp for record in records)
-    return max((after - before for before, after in pairwise(times)), default=0) / 1000
+def longest_pause_s(records: Iterable[ConsumerRecord]) -> float:
+    """The longest time in which a partition got no prediction."""
+    times: dict[int, list[int]] = defaultdict(list)
+    for record in records:
+        times[record.partition].append(record.timestamp)
+    return max(after - before for moments in times.values() for before, after in pairwise(sorted(moments))) / 1000

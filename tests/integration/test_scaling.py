@@ -1,0 +1,111 @@
+"""Workers join, stop, die and come back from the dead while events flow."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from aiokafka import ConsumerRecord
+from pipelines import Kafka, MakeProject, Witness, Worker, until
+from traffic import Traffic, check_scores, decoded, flowing, longest_pause_s, repeats
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+ALL = {0, 1, 2, 3}
+
+
+async def shared_by(*workers: Worker) -> None:
+    """Until these workers own all partitions, each at least one."""
+    for worker in workers:
+        assert worker.process.poll() is None, worker.said
+    await until(
+        lambda: all(worker.owns for worker in workers) and set.union(*(worker.owns for worker in workers)) == ALL,
+        "all partitions are shared by those who live",
+    )
+
+
+async def predicted(worker: Worker, more: int = 300) -> None:
+    """Until `worker` has scored some more."""
+    before = worker.metric("penstock_predictions_total")
+    await until(lambda: worker.metric("penstock_predictions_total") >= before + more, "it scores on")
+
+
+@pytest.mark.parametrize("mode", ["at_least_once", "exactly_once"])
+async def test_workers_that_join_stop_and_die_lose_nothing(
+    mode: str, kafka: Kafka, project_named: MakeProject, witness: Witness
+) -> None:
+    project = await project_named(f"scaling-{mode.replace('_', '-')}", mode=mode, partitions=4)
+    topics = project.settings.topics
+    steady = project.start_worker()
+    async with flowing(kafka.servers, topics.events.name, partitions=4) as traffic:
+        await shared_by(steady)
+        await predicted(steady)
+        stopping, dying = project.start_worker(), project.start_worker()
+        await shared_by(steady, stopping, dying)
+        await predicted(stopping)
+        assert await stopped(stopping) == 0, stopping.said
+        await shared_by(steady, dying)
+        await predicted(dying)
+
+    orderly = await predictions_of(traffic, topics.predictions.name, witness)
+    assert repeats(decoded(orderly)) == 0, "joining and stopping double nothing"
+
+    numbered = traffic.sent[-1] + 1
+    async with flowing(kafka.servers, topics.events.name, partitions=4, first=numbered) as later:
+        await predicted(dying)
+        dying.kill()
+        await until(lambda: steady.owns == ALL, "the partitions of the dead worker are taken over")
+        await predicted(steady)
+    traffic.sent += later.sent
+    records = await predictions_of(traffic, topics.predictions.name, witness)
+
+    found = decoded(records)
+    assert {prediction["id"] for prediction in found} == traffic.ids
+    check_scores(found, {1: 1.0})
+    with_one_dead = [record for record in records if int(record.key[1:]) >= numbered]
+    if mode == "exactly_once":
+        assert repeats(found) == 0
+    print(
+        f"{mode}: {len(traffic.sent)} events, lost 0, doubled {repeats(found)}; longest pause "
+        f"{longest_pause_s(orderly):.2f} s when workers join and stop, {longest_pause_s(with_one_dead):.2f} s with one dead"
+    )
+    assert steady.stop() == 0, steady.said
+
+
+async def test_a_worker_that_wakes_up_after_its_partitions_were_given_away_doubles_nothing(
+    kafka: Kafka, project_named: MakeProject, witness: Witness
+) -> None:
+    project = await project_named("zombie", mode="exactly_once", partitions=4)
+    topics = project.settings.topics
+    sleeper, heir = project.start_worker(), project.start_worker()
+    async with flowing(kafka.servers, topics.events.name, partitions=4) as traffic:
+        await shared_by(sleeper, heir)
+        await predicted(sleeper)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        await until(lambda: heir.owns == ALL, "the partitions of the sleeper are taken over")
+        await predicted(heir)
+        sleeper.process.send_signal(signal.SIGCONT)
+        await until(lambda: sleeper.process.poll() is not None or heir.owns != ALL, "the sleeper ends or joins again")
+        await predicted(heir)
+    found = decoded(await predictions_of(traffic, topics.predictions.name, witness))
+
+    assert {prediction["id"] for prediction in found} == traffic.ids
+    assert repeats(found) == 0
+    assert sleeper.process.poll() in (None, 70), sleeper.said
+    assert heir.process.poll() is None, heir.said
+    print(f"the sleeper {'joined again' if sleeper.process.poll() is None else 'ended with 70'}")
+    for worker in (sleeper, heir):
+        if worker.process.poll() is None:
+            assert worker.stop() == 0, worker.said
+
+
+async def stopped(worker: Worker) -> int:
+    """Its exit code after SIGTERM, with the event loop free meanwhile."""
+    worker.process.send_signal(signal.SIGTERM)
+    await until(lambda: worker.process.poll() is not None, "it stops")
+    assert worker.process.returncode is not None
+    return worker.process.returncode
+
+
+async def predictions_of(traffic: Traffic, topic: str, witness: Witness) -> list[ConsumerRecord]:
+    return await witness.read(topic, lambda seen: len({r.key for r in seen}) >= len(traffic.sent), timeout_s=40)
