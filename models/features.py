@@ -26,7 +26,7 @@ Value = float | int | bool | str | tuple[float, ...]
 class Feature:
     """One feature. It comes with the event (`path`) or from a look-up (`entity` and `field`), never both.
 
-    range      lowest and highest plausible value; what lies outside is counted, not changed
+    range      lowest and highest plausible value, for monitoring; nothing is changed
     max_age_s  a looked-up value written longer before the event's time than this is stale
     sensitive  stays out of logs, evidence, alerts and reports; hashed or left out in the scored log
     """
