@@ -66,8 +66,8 @@ async def test_workers_that_join_stop_and_die_lose_nothing(
     if mode == "exactly_once":
         assert repeats(found) == 0
     print(
-        f"{mode}: {len(traffic.sent)} events, lost 0, doubled {repeats(found)}; longest pause "
-        f"{longest_pause_s(orderly):.2f} s when workers join and stop, {longest_pause_s(with_one_dead):.2f} s with one dead"
+        f"{mode}: {len(traffic.sent)} events, lost 0, doubled {repeats(found)}; longest pause of a partition "
+        f"{longest_pause_s(orderly):.2f} s in joins and stops, {longest_pause_s(with_one_dead):.2f} s at a death"
     )
     assert steady.stop() == 0, steady.said
 

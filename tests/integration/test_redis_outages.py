@@ -1,0 +1,81 @@
+"""Redis goes away and comes back while events flow: predictions go on, and name the features that they lacked."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+from pipelines import Kafka, MakeProject, Witness, until
+from traffic import decoded, flowing, repeats, score
+
+from penstock.streams.embedded import EmbeddedRedis
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
+
+BOOST = 0.5
+
+
+async def test_predictions_go_on_without_redis_and_name_what_they_lack(
+    kafka: Kafka, project_named: MakeProject, witness: Witness, tmp_path: Path
+) -> None:
+    redis = EmbeddedRedis(tmp_path / "redis")
+    redis.start()
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.hset("place:harbour", mapping={"boost": BOOST})
+    redis.stop()  # its port and data stay
+    project = await project_named("redis-outages", mode="at_least_once", more=look_up(redis.url))
+    topics = project.settings.topics
+    worker = project.start_worker()
+
+    async def more(outages: bool) -> None:
+        """Until 200 more predictions were made, with outages or without."""
+        events, before = worker.metric("penstock_predictions_total"), worker.metric("penstock_feature_outages_total")
+        await until(lambda: worker.metric("penstock_predictions_total") >= events + 200, "predictions go on")
+        if outages:
+            assert worker.metric("penstock_feature_outages_total") > before
+
+    async with flowing(kafka.servers, topics.events.name, partitions=2, place="harbour") as traffic:
+        await until(lambda: worker.owns == {0, 1}, "it starts without Redis")
+        await more(outages=True)
+        redis.start()
+        await until(lambda: "answers again" in worker.said, "it finds Redis")
+        await more(outages=False)
+        redis.kill()
+        await more(outages=True)
+        redis.start()
+        await until(lambda: worker.said.count("answers again") == 2, "it finds Redis again")
+        await more(outages=False)
+    records = await witness.read(
+        topics.predictions.name, lambda seen: len({r.key for r in seen}) >= len(traffic.sent), timeout_s=30
+    )
+    assert worker.stop() == 0, worker.said
+    redis.stop()
+
+    predictions = sorted(decoded(records), key=lambda prediction: int(prediction["id"][1:]))
+    assert {prediction["id"] for prediction in predictions} == traffic.ids
+    assert repeats(predictions) == 0
+    for prediction in predictions:
+        had_redis = prediction["defaulted"] == []
+        assert had_redis or prediction["defaulted"] == ["boost"]
+        expected = score(int(prediction["id"][1:]), more=BOOST if had_redis else 0.0)
+        assert prediction["score"] == pytest.approx(expected, rel=1e-5)
+    had = [prediction["defaulted"] == [] for prediction in predictions if prediction["source"]["partition"] == 0]
+    assert (had[0], had[-1]) == (False, True)
+    turns = sum(before != after for before, after in pairwise(had))
+    assert turns >= 3, "without, with, without and with again"
+
+
+def look_up(url: str) -> str:
+    return f"""
+        [features.boost]
+        type = "float"
+        entity = "place"
+        default = 0.0
+        [entities.place]
+        key = "{{place}}"
+        [redis]
+        url = "{url}"
+        cache_rows = 0
+        """

@@ -1,0 +1,92 @@
+"""How a worker starts when something is not there yet, and how it says that something is wrong."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pipelines import Kafka, MakeProject, Project, Witness, Worker, until
+from traffic import event, producing
+
+from penstock.schemas.records import ModelRef
+from penstock.streams.control import use_champion
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+async def test_a_worker_without_a_model_waits_for_one_and_then_serves_without_a_restart(
+    kafka: Kafka, project_named: MakeProject, witness: Witness
+) -> None:
+    project = await project_named("waiting", mode="exactly_once", serves=False)
+    topics = project.settings.topics
+    async with producing(kafka.servers) as producer:
+        await producer.send_and_wait(topics.events.name, event(1), b"e1", partition=0)
+    stopping, staying = project.start_worker(), project.start_worker()
+
+    for worker in (stopping, staying):
+        await until(lambda said=worker: "waiting for one" in said.said, "it waits for a model")
+        assert worker.get("/healthz") == (200, "alive\n")
+        assert worker.get("/readyz") == (503, "no model serves yet: penstock models use NAME@VERSION\n")
+    assert stopping.stop() == 0, stopping.said
+
+    await use_champion(project.settings, ModelRef("sum", 1), author="test", reason="the first")
+    records = await witness.read(topics.predictions.name, lambda seen: len(seen) == 1, timeout_s=30)
+    assert records[0].key == b"e1"
+    assert staying.get("/readyz") == (200, "ready\n")
+    assert staying.stop() == 0, staying.said
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port: int = closed.getsockname()[1]
+        return port
+
+
+async def test_what_a_person_can_mend_is_one_sentence_and_an_exit_code(
+    kafka: Kafka, project_named: MakeProject, taken_port: int, closed_port: int
+) -> None:
+    served = await project_named("port-taken", mode="at_least_once")
+    without_topics = await project_named("no-topics", mode="at_least_once", with_topics=False)
+    unreachable = changed(
+        await project_named("unreachable", mode="at_least_once", with_topics=False),
+        r"servers = .*", f'servers = ["127.0.0.1:{closed_port}"]',
+    )  # fmt: skip
+    on_taken_port = changed(served, r"port = 0", f"port = {taken_port}")
+
+    workers = [project.start_worker() for project in (on_taken_port, without_topics, unreachable)]
+    for worker in workers:
+        await until(lambda ended=worker: ended.process.poll() is not None, "it ends")
+    assert [worker.process.returncode for worker in workers] == [2, 3, 3], [worker.said for worker in workers]
+    port, topic, broker = map(sentence, workers)
+    assert f"127.0.0.1:{taken_port} cannot be opened" in port
+    assert "no-topics" in topic
+    assert "penstock topics create" in topic
+    assert f"127.0.0.1:{closed_port}" in broker
+
+
+def changed(project: Project, pattern: str, replacement: str) -> Project:
+    """The project, with one line of its configuration changed."""
+    file = project.settings.file
+    file.write_text(re.sub(pattern, replacement, file.read_text(), count=1))
+    return project
+
+
+def sentence(worker: Worker) -> str:
+    """All that it said at the end, which is no traceback."""
+    assert "Traceback" not in worker.said
+    lines = [line for line in worker.said.splitlines() if "INFO" not in line]
+    said = " ".join(lines)
+    print(said)
+    return said
