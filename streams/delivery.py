@@ -161,7 +161,11 @@ class ExactlyOnce(Service):
             )
             for tp in assigned
         }
-        await asyncio.gather(*(lane.start(self._transaction_s) for lane in lanes.values()))
+        try:
+            await asyncio.gather(*(lane.start(self._transaction_s) for lane in lanes.values()))
+        except Exception as error:
+            self._fatal(error)  # aiokafka would log it and go on, with partitions that have no lane
+            return
         self._lanes = lanes
 
     async def close(self) -> None:
@@ -198,6 +202,8 @@ class _Lane:
     async def stop(self) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])
+        while not self._waiting.empty():
+            self._waiting.get_nowait()  # so that whoever waits in `deliver` goes on: nobody takes anything any more
         await self.producer.stop()
 
     async def deliver(self, outputs: Outputs) -> None:

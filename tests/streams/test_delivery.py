@@ -1,0 +1,301 @@
+"""Outputs first, then the offset, against a producer that does what a test tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.types import TP
+from pipelines import until
+
+from penstock.streams.delivery import IN_FLIGHT, AtLeastOnce, ExactlyOnce, Outputs, send
+from penstock.streams.transport import PRODUCER_BATCH_BYTES
+
+EVENTS = TP("events", 3)
+
+
+class ScriptedProducer:
+    """Confirms what was sent when it is told to, and remembers all in order. Its batches are aiokafka's own."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.sent: list[tuple[str, int, int]] = []
+        """Topic, partition and records of each batch."""
+        self.unconfirmed: list[asyncio.Future[None]] = []
+        self.confirms_at_once = True
+        self.refuses: KafkaError | None = None
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(PRODUCER_BATCH_BYTES, compression_type=0)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[None]:
+        if self.refuses is not None:
+            raise self.refuses
+        self.did.append(f"send {topic}")
+        self.sent.append((topic, partition, batch.record_count()))
+        confirmation = asyncio.get_running_loop().create_future()
+        self.unconfirmed.append(confirmation)
+        if self.confirms_at_once:
+            self.confirm()
+        return confirmation
+
+    def confirm(self) -> None:
+        for confirmation in self.unconfirmed:
+            confirmation.set_result(None)
+        self.unconfirmed.clear()
+
+    def fail(self, error: KafkaError) -> None:
+        for confirmation in self.unconfirmed:
+            confirmation.set_exception(error)
+        self.unconfirmed.clear()
+
+    async def start(self) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.did.append("start")
+
+    async def stop(self) -> None:
+        self.did.append("stop")
+
+    async def begin_transaction(self) -> None:
+        self.did.append("begin")
+
+    async def send_offsets_to_transaction(self, offsets: dict[TopicPartition, int], group: str) -> None:
+        [(partition, offset)] = offsets.items()
+        self.did.append(f"offset {partition.topic}-{partition.partition}={offset} of {group}")
+
+    async def commit_transaction(self) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.did.append("commit")
+
+
+class Journal:
+    """What was acknowledged, and what was fatal."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[int] = []
+        self.fatal: list[BaseException] = []
+
+    def outputs(self, next_offset: int, *, generation: int = 1, topics: tuple[str, ...] = ("predictions",)) -> Outputs:
+        records = {topic: [(b"key", b"value", [])] for topic in topics}
+        return Outputs(EVENTS, records, next_offset, generation, lambda: self.acknowledged.append(next_offset))
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+async def turns(condition: Callable[[], object] = lambda: False) -> None:
+    """Let the event loop turn until `condition`, or as long as anything could still happen."""
+    for _ in range(200):
+        if condition():
+            return
+        await asyncio.sleep(0)
+
+
+# Batches.
+
+
+async def test_more_records_than_a_batch_holds_go_out_in_order_and_complete() -> None:
+    producer = ScriptedProducer()
+    records = [(None, b"%06d" % number + b"x" * 100_000, []) for number in range(20)]
+    await send(producer, "scored", 1, records, timestamp=0)
+    assert sum(count for _, _, count in producer.sent) == 20
+    assert len(producer.sent) > 1
+
+
+async def test_a_record_larger_than_a_batch_goes_out_alone() -> None:
+    producer = ScriptedProducer()
+    records = [(None, b"small", []), (None, b"x" * 5_000_000, []), (None, b"small", [])]
+    await send(producer, "dead-letters", 1, records, timestamp=0)  # type: ignore[arg-type]
+    assert [count for _, _, count in producer.sent] == [1, 1, 1]
+
+
+async def test_nothing_is_sent_for_no_records() -> None:
+    producer = ScriptedProducer()
+    assert await send(producer, "scored", 1, [], timestamp=0) == []  # type: ignore[arg-type]
+
+
+# At least once.
+
+
+@pytest.fixture
+def producer() -> ScriptedProducer:
+    return ScriptedProducer()
+
+
+@pytest.fixture
+def at_least_once(producer: ScriptedProducer, journal: Journal) -> AtLeastOnce:
+    return AtLeastOnce(lambda: producer, journal.fatal.append)  # type: ignore[arg-type, return-value]
+
+
+async def test_outputs_are_confirmed_before_they_are_acknowledged(
+    at_least_once: AtLeastOnce, producer: ScriptedProducer, journal: Journal
+) -> None:
+    producer.confirms_at_once = False
+    await at_least_once.deliver(journal.outputs(10, topics=("predictions", "scored")))
+    await turns()
+    assert producer.sent == [("predictions", 3, 1), ("scored", 3, 1)]
+    producer.unconfirmed.pop(0).set_result(None)
+    await turns()
+    assert journal.acknowledged == [], "one of two topics is not confirmed yet"
+    producer.confirm()
+    await turns(lambda: journal.acknowledged)
+    assert journal.acknowledged == [10]
+
+
+async def test_a_failed_output_is_fatal_and_never_acknowledged(
+    at_least_once: AtLeastOnce, producer: ScriptedProducer, journal: Journal
+) -> None:
+    producer.confirms_at_once = False
+    await at_least_once.deliver(journal.outputs(10))
+    error = KafkaError("the log directory is full")
+    producer.fail(error)
+    await turns(lambda: journal.fatal)
+    assert (journal.fatal, journal.acknowledged) == ([error], [])
+
+
+async def test_outputs_that_cannot_be_sent_raise_and_are_never_acknowledged(
+    at_least_once: AtLeastOnce, producer: ScriptedProducer, journal: Journal
+) -> None:
+    producer.refuses = KafkaError("no such topic")
+    for _ in range(2 * IN_FLIGHT):  # a failure leaves its room to others
+        with pytest.raises(KafkaError, match="no such topic"):
+            await at_least_once.deliver(journal.outputs(10))
+    assert journal.acknowledged == []
+
+
+async def test_deliver_waits_while_too_much_is_unconfirmed(
+    at_least_once: AtLeastOnce, producer: ScriptedProducer, journal: Journal
+) -> None:
+    producer.confirms_at_once = False
+    for number in range(IN_FLIGHT):
+        await at_least_once.deliver(journal.outputs(number))
+    one_more = asyncio.create_task(at_least_once.deliver(journal.outputs(IN_FLIGHT)))
+    await turns()
+    assert not one_more.done()
+    assert len(producer.sent) == IN_FLIGHT
+    producer.unconfirmed.pop(0).set_result(None)
+    await turns(one_more.done)
+    assert one_more.done()
+    producer.confirm()
+    await turns(lambda: len(journal.acknowledged) == IN_FLIGHT + 1)
+    assert sorted(journal.acknowledged) == list(range(IN_FLIGHT + 1))
+
+
+# Exactly once.
+
+
+def exactly_once(journal: Journal, *producers: ScriptedProducer, transaction_s: float = 0.0) -> ExactlyOnce:
+    """Lanes get these producers in turn."""
+    waiting = list(producers)
+
+    def new_producer(transactional_id: str) -> Any:
+        assert transactional_id == "flights.score-events-3"
+        return waiting.pop(0)
+
+    return ExactlyOnce(
+        group="flights.score",
+        new_producer=new_producer,
+        transaction_s=transaction_s,
+        fatal=journal.fatal.append,  # type: ignore[arg-type]
+    )
+
+
+async def test_outputs_and_offset_go_into_one_transaction_before_the_acknowledgement(
+    producer: ScriptedProducer, journal: Journal
+) -> None:
+    delivery = exactly_once(journal, producer)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.deliver(journal.outputs(10, topics=("predictions", "dead-letters")))
+    await turns(lambda: journal.acknowledged)
+    await delivery.close()
+    assert producer.did == [
+        "start", "begin", "send predictions", "send dead-letters", "offset events-3=10 of flights.score", "commit",
+        "stop",
+    ]  # fmt: skip
+    assert journal.acknowledged == [10]
+
+
+async def test_what_waits_goes_into_one_transaction_that_ends_with_the_last_offset(
+    producer: ScriptedProducer, journal: Journal
+) -> None:
+    delivery = exactly_once(journal, producer, transaction_s=0.05)
+    await delivery.open({EVENTS}, generation=1)
+    for next_offset in (10, 20, 30):
+        await delivery.deliver(journal.outputs(next_offset))
+    await until(lambda: journal.acknowledged, "the transaction is committed", timeout_s=10)
+    await delivery.close()
+    assert producer.did.count("commit") == 1
+    assert "offset events-3=30 of flights.score" in producer.did
+    assert journal.acknowledged == [10, 20, 30]
+
+
+async def test_a_fenced_lane_is_fatal_and_acknowledges_nothing(producer: ScriptedProducer, journal: Journal) -> None:
+    delivery = exactly_once(journal, producer)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.deliver(journal.outputs(10))
+    producer.refuses = fenced = ProducerFenced()
+    await turns(lambda: journal.fatal)
+    await delivery.close()
+    assert (journal.fatal, journal.acknowledged) == ([fenced], [])
+
+
+async def test_a_lane_that_cannot_be_started_is_fatal(producer: ScriptedProducer, journal: Journal) -> None:
+    """aiokafka would only log it; the partition would then be read and nothing of it delivered."""
+    producer.refuses = error = KafkaError("no coordinator")
+    await exactly_once(journal, producer).open({EVENTS}, generation=1)
+    assert journal.fatal == [error]
+
+
+@pytest.mark.parametrize("generation", [1, 3])
+async def test_outputs_of_another_generation_are_dropped(
+    producer: ScriptedProducer, journal: Journal, generation: int
+) -> None:
+    delivery = exactly_once(journal, producer)
+    await delivery.open({EVENTS}, generation=2)
+    await delivery.deliver(journal.outputs(10, generation=generation))
+    await turns()
+    await delivery.close()
+    assert producer.did == ["start", "stop"]
+    assert journal.acknowledged == [10], "the transport may forget it: its new owner fetches it again"
+
+
+async def test_a_lane_is_started_anew_for_every_assignment(journal: Journal) -> None:
+    first, second = ScriptedProducer(), ScriptedProducer()
+    delivery = exactly_once(journal, first, second)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.open({EVENTS}, generation=2)
+    assert (first.did, second.did) == (["start", "stop"], ["start"])
+    await delivery.deliver(journal.outputs(10, generation=2))
+    await turns(lambda: journal.acknowledged)
+    await delivery.close()
+    assert first.sent == []
+    assert len(second.sent) == 1
+
+
+async def test_closing_lanes_ends_the_wait_of_whoever_delivers(producer: ScriptedProducer, journal: Journal) -> None:
+    """A rebalance while Kafka is slow: the stage that delivers must not wait for ever for a lane that is gone."""
+    producer.confirms_at_once = False
+    delivery = exactly_once(journal, producer)
+    await delivery.open({EVENTS}, generation=1)
+
+    async def deliver_all() -> None:
+        for number in range(IN_FLIGHT + 2):  # one in the transaction, a full queue, and one that waits
+            await delivery.deliver(journal.outputs(number))
+
+    delivering = asyncio.create_task(deliver_all())
+    await turns()
+    assert not delivering.done()
+    await delivery.close()
+    async with asyncio.timeout(5):
+        await delivering
+    await turns()
+    assert [what for what in producer.did if what == "commit"] == []
