@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ class ControlFollower:
         self._deadline_s = deadline_s
         self._clients = AsyncExitStack()
         self._consumer: AIOKafkaConsumer | None = None
+        self._fetched: deque[ConsumerRecord] = deque()
+        """Read and not applied yet: whoever iterates next goes on with it."""
         self.current: Control | None = None
 
     @classmethod
@@ -62,6 +65,9 @@ class ControlFollower:
 
     async def __aiter__(self) -> AsyncIterator[Control]:
         while (consumer := self._consumer) is not None:
+            while self._fetched:
+                if (control := self._apply(self._fetched.popleft())) is not None:
+                    yield control
             try:
                 batches = await consumer.getmany(timeout_ms=1_000)
             except KafkaError as error:
@@ -71,13 +77,12 @@ class ControlFollower:
                 await asyncio.sleep(1.0)
                 continue
             for records in batches.values():
-                for record in records:
-                    if (control := self._apply(record)) is not None:
-                        yield control
+                self._fetched.extend(records)
 
     async def stop(self) -> None:
         """Stop following; what iterates ends. The last state stays in `.current`."""
         self._consumer = None
+        self._fetched.clear()
         await self._clients.aclose()
 
     def _apply(self, record: ConsumerRecord) -> Control | None:

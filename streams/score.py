@@ -29,6 +29,7 @@ from penstock.monitoring.metrics import ScoreMetrics
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.records import Control
+from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.control import ControlFollower
@@ -127,6 +128,7 @@ class ScoreRole(Service):
         await self.add_runtime_dependency(self._delivery)
         log.info("Admin at %s", self._admin.address)
         await asyncio.to_thread(self._encoder.warm_up)
+        await topics.require(self._settings)
         await self._follower.start()
         if self._follower.current is not None and await self._serve(self._follower.current):
             return

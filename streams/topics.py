@@ -31,6 +31,24 @@ class TopicRefused(PenstockError):
         super().__init__(f"The topic {topic} was not created: {reason}. Correct [kafka] in the configuration.")
 
 
+class TooFewPartitions(PenstockError):
+    """Outputs go to the partition with their event's number: a topic that has fewer cannot take them all.
+
+    >>> print(TooFewPartitions("flights.predictions", 2, "departures", 4))
+    The topic flights.predictions has 2 of the 4 partitions of departures. Add the others: \
+kafka-topics.sh --alter --topic flights.predictions --partitions 4
+    """
+
+    exit_code = 3
+
+    def __init__(self, topic: str, partitions: int, events: str, expected: int) -> None:
+        self.topic, self.partitions, self.events, self.expected = topic, partitions, events, expected
+        super().__init__(
+            f"The topic {topic} has {partitions} of the {expected} partitions of {events}. Add the others: "
+            f"kafka-topics.sh --alter --topic {topic} --partitions {expected}"
+        )
+
+
 @dataclass(frozen=True)
 class Difference:
     """One way in which a topic is not what the table says.
@@ -140,6 +158,21 @@ async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
             _check(name, code, message)
             settings[name] = {entry[0]: entry[1] for entry in entries}
     return {name: FoundTopic(described[name], settings[name]) for name in wanted}
+
+
+async def require(settings: Settings) -> None:
+    """Whether a score worker can read and write, before it tries: Kafka's clients would wait, and not say for what.
+
+    Raises TopicMissing, TooFewPartitions, UnreachableError and AccessRefused.
+    """
+    topics = settings.topics
+    outputs = [topics.predictions, topics.dead_letters, *([topics.scored] if settings.scored.enabled else [])]
+    async with kafka.consumer(settings.kafka) as client:
+        expected = len(await kafka.partitions(client, topics.events.name))
+        for topic in outputs:
+            partitions = len(await kafka.partitions(client, topic.name))
+            if partitions < expected:
+                raise TooFewPartitions(topic.name, partitions, topics.events.name, expected)
 
 
 async def inspect(settings: Settings, *, deadline_s: float = kafka.START_DEADLINE_S) -> Comparison:

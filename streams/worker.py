@@ -84,6 +84,7 @@ def configure_logging(level: str = "INFO") -> None:
     logging.getLogger("penstock").setLevel(level)
     logging.getLogger("penstock.streams").setLevel(logging.WARNING)
     logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(_worth_a_line)
+    logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)  # a topic that is missing has a sentence of ours
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from pipelines import Kafka, MakeProject, Project, Witness, Worker, until
 from traffic import event, producing
 
@@ -54,26 +55,28 @@ def closed_port() -> int:
         return port
 
 
-async def test_what_a_person_can_mend_is_one_sentence_and_an_exit_code(
+async def test_what_a_person_can_mend_is_a_sentence_and_an_exit_code(
     kafka: Kafka, project_named: MakeProject, taken_port: int, closed_port: int
 ) -> None:
     served = await project_named("port-taken", mode="at_least_once")
     without_topics = await project_named("no-topics", mode="at_least_once", with_topics=False)
+    grown = await project_named("grown", mode="exactly_once", partitions=1)
+    await add_partition(kafka.servers, grown.settings.topics.events.name, total=2)
     unreachable = changed(
         await project_named("unreachable", mode="at_least_once", with_topics=False),
         r"servers = .*", f'servers = ["127.0.0.1:{closed_port}"]',
     )  # fmt: skip
     on_taken_port = changed(served, r"port = 0", f"port = {taken_port}")
 
-    workers = [project.start_worker() for project in (on_taken_port, without_topics, unreachable)]
+    workers = [project.start_worker() for project in (on_taken_port, without_topics, unreachable, grown)]
     for worker in workers:
         await until(lambda ended=worker: ended.process.poll() is not None, "it ends")
-    assert [worker.process.returncode for worker in workers] == [2, 3, 3], [worker.said for worker in workers]
-    port, topic, broker = map(sentence, workers)
-    assert f"127.0.0.1:{taken_port} cannot be opened" in port
-    assert "no-topics" in topic
-    assert "penstock topics create" in topic
-    assert f"127.0.0.1:{closed_port}" in broker
+    assert [worker.process.returncode for worker in workers] == [2, 3, 3, 3], [worker.said for worker in workers]
+    port, topic, broker, partitions = map(sentence, workers)
+    assert port.startswith(f"The admin port 127.0.0.1:{taken_port} cannot be opened: ")
+    assert topic == "The topic no-topics.events does not exist. Create it with `penstock topics create`."
+    assert broker.startswith(f"Kafka at 127.0.0.1:{closed_port} cannot be reached: connection refused.")
+    assert partitions.startswith("The topic grown.predictions has 1 of the 2 partitions of grown.events.")
 
 
 def changed(project: Project, pattern: str, replacement: str) -> Project:
@@ -83,10 +86,17 @@ def changed(project: Project, pattern: str, replacement: str) -> Project:
     return project
 
 
+async def add_partition(servers: list[str], topic: str, *, total: int) -> None:
+    """As somebody does who wants more throughput, and forgets the topics of the predictions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.create_partitions({topic: NewPartitions(total_count=total)})
+    finally:
+        await admin.close()
+
+
 def sentence(worker: Worker) -> str:
-    """All that it said at the end, which is no traceback."""
-    assert "Traceback" not in worker.said
-    lines = [line for line in worker.said.splitlines() if "INFO" not in line]
-    said = " ".join(lines)
-    print(said)
-    return said
+    """The one line that it said, beside what is in its log."""
+    [line] = [line for line in worker.said.splitlines() if not re.match(r"\d{4}-\d\d-\d\d ", line)]
+    return line

@@ -187,6 +187,18 @@ async def test_a_follower_starts_with_the_present_state_and_sees_changes_in_orde
     assert follower.current == changes[-1]
 
 
+async def test_whoever_iterates_next_misses_nothing(plane: ControlPlane, follower: ControlFollower) -> None:
+    """A worker takes its first model from one iteration, and what comes later from another."""
+    await follower.start()
+    written = [await use(plane, version) for version in (1, 2, 3)]  # all of them in one fetch
+    async for first in follower:
+        assert first == written[0]
+        break
+    seen, _ = collect(follower)
+    await until(lambda: len(seen) == 2)
+    assert seen == written[1:]
+
+
 async def test_a_follower_starts_although_nothing_was_decided(plane: ControlPlane, follower: ControlFollower) -> None:
     await follower.start()
     assert follower.current is None
