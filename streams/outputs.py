@@ -89,9 +89,14 @@ class OutputEncoder:
         """The records to write for each run of the window, in the order of its events."""
         with self._metrics.stage("encode"):
             unscored = _unscored(window)
-            return [self._outputs_of(run, window, revision, window.dead + unscored) for run in window.runs]
+            made = [self._outputs_of(run, window, revision, window.dead + unscored) for run in window.runs]
+        ended = [(bad.stage, bad.error) for _, dead in made for bad in dead]
+        self._metrics.count_window(rows=len(window.records) - len(ended), dead_letters=ended)
+        return [records for records, _ in made]
 
-    def _outputs_of(self, run: Run, window: Window, revision: int, rejected: Sequence[Rejection]) -> Records:
+    def _outputs_of(
+        self, run: Run, window: Window, revision: int, rejected: Sequence[Rejection]
+    ) -> tuple[Records, list[Rejection]]:
         dead = [bad for bad in rejected if run.start <= bad.position < run.stop]
         first, last = np.searchsorted(window.events.accepted, (run.start, run.stop)).tolist()
         rows = _but(np.arange(first, last), window, dead)
@@ -106,13 +111,13 @@ class OutputEncoder:
                 break
             dead += too_large
             predictions, rows = [], _but(rows, window, too_large)
-        self._metrics.count_window(rows=len(rows), dead_letters=[(bad.stage, bad.error) for bad in dead])
         dead.sort(key=lambda bad: bad.position)
-        return {
+        records = {
             self._topics.predictions.name: predictions,
             self._topics.scored.name: scored,
             self._topics.dead_letters.name: [self._dead_letter(run, window, bad) for bad in dead],
         }
+        return records, dead
 
     def _predictions(
         self, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int

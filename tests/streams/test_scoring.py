@@ -60,8 +60,10 @@ class Doubling:
     def close(self) -> None: ...
 
 
-async def scored(runs: Sequence[Run], records: Sequence[Record], *, log_scored: bool = True) -> list[Records]:
-    metrics = ScoreMetrics("test")
+async def scored(
+    runs: Sequence[Run], records: Sequence[Record], *, log_scored: bool = True, metrics: ScoreMetrics | None = None
+) -> list[Records]:
+    metrics = metrics or ScoreMetrics("test")
     codec = JsonCodec(CATALOGUE.event_schema(id="id"))
     scoring = Scoring(codec=codec, catalogue=CATALOGUE, store=NoFeatures(), metrics=metrics)
     window = scoring.score(await scoring.prepare(runs, records), Doubling())
@@ -154,6 +156,22 @@ async def test_an_event_too_large_for_the_scored_log_is_a_dead_letter() -> None:
     [letter] = (DeadLetter.from_record(*d) for d in outputs["test.dead-letters"])
     assert (letter.offset, letter.error) == (1, "too_large")
     assert letter.value == records[1].value
+
+
+async def test_a_window_of_several_partitions_is_counted_as_one_window() -> None:
+    metrics = ScoreMetrics("test")
+    records = [event(1, 1.0), event(2, -1.0), Record(b"not JSON", 3), event(4, 4.0)]
+    await scored([Run("events", 0, 0, 1), Run("events", 1, 1, 4)], records, metrics=metrics)
+    told = metrics.exposition().decode().splitlines()
+    for line in (
+        'penstock_window_rows_count{pipeline="test"} 1.0',
+        'penstock_window_rows_sum{pipeline="test"} 4.0',
+        'penstock_events_total{pipeline="test"} 4.0',
+        'penstock_predictions_total{pipeline="test"} 2.0',
+        'penstock_dead_letters_total{error="not_json",pipeline="test",stage="decode"} 1.0',
+        'penstock_dead_letters_total{error="not_finite",pipeline="test",stage="score"} 1.0',
+    ):
+        assert line in told
 
 
 async def test_without_the_log_predictions_are_the_same() -> None:
