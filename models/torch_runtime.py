@@ -9,6 +9,7 @@ where it fails, every window is padded to the largest one; where that fails too,
 from __future__ import annotations
 
 import platform
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -81,7 +82,7 @@ class TorchRuntime:
     def features(self) -> tuple[str, ...]:
         return self.signature.features
 
-    @property
+    @cached_property
     def description(self) -> str:
         return f"torch {torch.__version__}, {_processor(self._device)}"
 

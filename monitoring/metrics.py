@@ -12,6 +12,8 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 GapKind = Literal["missing", "stale", "malformed"]
+WindowStage = Literal["decode", "features", "score", "encode"]
+STAGES: tuple[WindowStage, ...] = ("decode", "features", "score", "encode")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
 _ROWS = (1, 4, 16, 64, 256, 1024, 2048, 4096, 16384)
 
@@ -28,23 +30,28 @@ class ScoreMetrics:
     def __init__(self, pipeline: str) -> None:
         self.registry = CollectorRegistry()
         self._pipeline = pipeline
-        self._events = self._counter("penstock_events", "Events taken from the events topic.")
-        self._predictions = self._counter("penstock_predictions", "Events that ended as a prediction.")
+        self._events = self._counter("penstock_events", "Events taken from the events topic.").labels(pipeline)
+        self._predictions = self._counter("penstock_predictions", "Events that ended as a prediction.").labels(pipeline)
         self._dead_letters = self._counter(
             "penstock_dead_letters", "Events that ended as a dead letter.", "stage", "error"
         )
         self._gaps = self._counter(
             "penstock_feature_gaps", "Feature values that were missing, stale or malformed.", "feature", "kind"
         )
-        self._outages = self._counter("penstock_feature_outages", "Windows for which Redis did not answer in time.")
+        self._outages = self._counter(
+            "penstock_feature_outages", "Windows for which Redis did not answer in time."
+        ).labels(pipeline)
         self._refused = self._counter(
             "penstock_models_refused", "Models that failed a check and do not serve.", "model"
         )
-        self._window_rows = self._histogram("penstock_window_rows", "Rows of one inference call.", _ROWS)
-        self._stage = self._histogram("penstock_stage_seconds", "Time of a window in one stage.", _SECONDS, "stage")
+        self._window_rows = self._histogram("penstock_window_rows", "Rows of one inference call.", _ROWS).labels(
+            pipeline
+        )
+        stage = self._histogram("penstock_stage_seconds", "Time of a window in one stage.", _SECONDS, "stage")
+        self._stages = {name: stage.labels(pipeline, name) for name in STAGES}
         self._latency = self._histogram(
             "penstock_latency_seconds", "From the event's broker timestamp to its window's scores.", _SECONDS
-        )
+        ).labels(pipeline)
         self._serving = Gauge(
             "penstock_model_serving",
             "1 for the model that serves.",
@@ -59,10 +66,7 @@ class ScoreMetrics:
         ).labels(pipeline)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        counter = Counter(name, text, ["pipeline", *labels], registry=self.registry)
-        if not labels:
-            counter.labels(self._pipeline)
-        return counter
+        return Counter(name, text, ["pipeline", *labels], registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
         return Histogram(name, text, ["pipeline", *labels], registry=self.registry, buckets=tuple(buckets))
@@ -73,26 +77,26 @@ class ScoreMetrics:
         for stage, error in dead_letters:
             self._dead_letters.labels(self._pipeline, stage, error).inc()
             dead += 1
-        self._events.labels(self._pipeline).inc(rows + dead)
-        self._predictions.labels(self._pipeline).inc(rows)
-        self._window_rows.labels(self._pipeline).observe(rows + dead)
+        self._events.inc(rows + dead)
+        self._predictions.inc(rows)
+        self._window_rows.observe(rows + dead)
 
     def count_gaps(self, gaps: Mapping[tuple[str, GapKind], int]) -> None:
         """How many values of each feature were missing, stale or malformed."""
         for (feature, kind), values in gaps.items():
             self._gaps.labels(self._pipeline, feature, kind).inc(values)
 
-    def stage(self, name: str) -> AbstractContextManager[object]:
+    def stage(self, name: WindowStage) -> AbstractContextManager[object]:
         """Times a window's way through one stage."""
-        return self._stage.labels(self._pipeline, name).time()
+        return self._stages[name].time()
 
     def observe_latency(self, seconds: float) -> None:
         """The oldest event of a window."""
-        self._latency.labels(self._pipeline).observe(max(seconds, 0.0))
+        self._latency.observe(max(seconds, 0.0))
 
     def count_outage(self) -> None:
         """A window for which Redis did not answer in time."""
-        self._outages.labels(self._pipeline).inc()
+        self._outages.inc()
 
     def count_refused(self, model: str) -> None:
         self._refused.labels(self._pipeline, model).inc()

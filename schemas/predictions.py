@@ -21,6 +21,8 @@ from penstock.schemas.columns import Floats
 from penstock.schemas.records import ModelRef
 
 _MASKS_KEPT = 4096
+_FEW = 24
+"""So few rows are written by hand sooner than Arrow's kernels are called."""
 
 
 class PredictionEncoder:
@@ -88,13 +90,43 @@ class PredictionEncoder:
             f',"variant":{_json(variant)},"model":{_json(model.name)},"version":{model.version}'
             f',"routing_revision":{routing_revision},"event_time":'
         )
+        if rows <= _FEW:
+            return self._row_by_row(ids, score, scores, event_times, partition, offsets, defaulted, constants, fallback)
         pieces: list[Any] = [
             '{"id":', *_strings(ids), ',"score":', _numbers(score), constants, _numbers(event_times),
             f',"source":{{"partition":{partition},"offset":', _numbers(offsets), '},"scores":',
             *_lists(scores), ',"defaulted":', self._defaulted(defaulted), f',"fallback":{_json(fallback)}}}',
         ]  # fmt: skip
-        values: list[bytes] = _join(pieces).cast(pa.binary()).to_pylist()
-        return values
+        texts: list[bytes] = _join(pieces).cast(pa.binary()).to_pylist()
+        return texts
+
+    def _row_by_row(
+        self,
+        ids: Sequence[str],
+        score: Floats,
+        scores: Floats | None,
+        event_times: NDArray[np.int64],
+        partition: int,
+        offsets: NDArray[np.int64],
+        defaulted: NDArray[np.bool_] | None,
+        constants: str,
+        fallback: str | None,
+    ) -> list[bytes]:
+        vectors = ["null"] * len(ids)
+        if scores is not None:
+            vectors = [f"[{','.join(_numbers(row).to_pylist())}]" for row in scores]
+        masks = ["[]"] * len(ids)
+        if defaulted is not None and defaulted.any():
+            masks = [self._names(mask) for mask in defaulted]
+        rows = zip(
+            ids, _numbers(score).to_pylist(), event_times.tolist(), offsets.tolist(), vectors, masks, strict=True
+        )
+        last = _json(fallback)
+        return [
+            f'{{"id":{_json(name)},"score":{number}{constants}{time},"source":{{"partition":{partition},'
+            f'"offset":{offset}}},"scores":{vector},"defaulted":{mask},"fallback":{last}}}'.encode()
+            for name, number, time, offset, vector, mask in rows
+        ]
 
     def _defaulted(self, defaulted: NDArray[np.bool_] | None) -> Any:
         """A JSON list of names per row, or one for all. Rows mostly share a few masks: each is written once."""

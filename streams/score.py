@@ -15,7 +15,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +34,7 @@ from penstock.streams.blocks import Block
 from penstock.streams.control import ControlFollower
 from penstock.streams.delivery import AtLeastOnce, ExactlyOnce, Outputs
 from penstock.streams.feature_store import FeatureStore, NoFeatures, RedisFeatureStore
+from penstock.streams.inference import Inference
 from penstock.streams.kafka import client_options
 from penstock.streams.outputs import OutputEncoder
 from penstock.streams.scoring import Run, Scoring, Window
@@ -117,7 +117,7 @@ class ScoreRole(Service):
         )
         self._prepared: asyncio.Queue[tuple[list[Stretch], Window]] = asyncio.Queue(1)
         self._scored: asyncio.Queue[tuple[list[Stretch], Window, int]] = asyncio.Queue(1)
-        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._inference = Inference(self._scoring)
         self._serving: Serving | None = None
 
     # Before the first event: a model.
@@ -142,7 +142,7 @@ class ScoreRole(Service):
     async def on_stop(self) -> None:
         await self._follower.stop()
         await self._store.close()
-        self._model_thread.shutdown()
+        self._inference.shutdown()
 
     def _not_ready(self) -> str | None:
         if self._serving is None:
@@ -177,8 +177,7 @@ class ScoreRole(Service):
         self.metrics.serving(runtime.model.name, runtime.model.version, bit_stable=runtime.bit_stable)
         log.info("%s serves from now on (revision %d, %s)", runtime.model, control.revision, runtime.description)
         if serving is not None:
-            # Behind whatever window it is scoring right now: the model thread runs one thing at a time.
-            self._model_thread.submit(serving.runtime.close)
+            self._inference.retire(serving.runtime.close)
         return True
 
     def _load(self, control: Control) -> Runtime:
@@ -223,13 +222,12 @@ class ScoreRole(Service):
 
     @Service.task
     async def _score_windows(self) -> None:
-        loop = asyncio.get_running_loop()
         while not self.should_stop:
             stretches, window = await self._prepared.get()
             serving = self._serving
             if serving is None:
                 raise RuntimeError("a block arrived before a model was loaded")
-            window = await loop.run_in_executor(self._model_thread, self._scoring.score, window, serving.runtime)
+            window = await self._inference.score(window, serving.runtime)
             await self._scored.put((stretches, window, serving.revision))
 
     @Service.task

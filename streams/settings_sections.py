@@ -178,7 +178,7 @@ class ModelsSettings(Section):
 class WindowSettings(Section):
     """How much one inference call may hold, and how long it may wait for more."""
 
-    max_rows: int = Field(default=2048, ge=1, le=1 << 20)
+    max_rows: int = Field(default=4096, ge=1, le=1 << 20)
     max_bytes: int = Field(default=8 << 20, ge=1)
     max_wait_ms: float = Field(default=0.0, ge=0)
 

@@ -58,9 +58,9 @@ class BlockOptions:
     """
 
     kafka: Mapping[str, Any]
-    max_rows: int = 2048
+    max_rows: int = 4096
     max_bytes: int = 8 << 20
-    fetch_bytes: int = 1 << 20
+    fetch_bytes: int = 4 << 20
     fetch_wait_ms: int = 100
     drain_s: float = 5.0
     exactly_once: bool = False

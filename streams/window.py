@@ -33,7 +33,7 @@ class WindowLimits:
     max_wait_s           how long a window that is not full waits for more; 0 never waits
     """
 
-    max_rows: int = 2048
+    max_rows: int = 4096
     max_bytes: int = 8 << 20
     max_wait_s: float = 0.0
 

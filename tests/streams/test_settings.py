@@ -36,7 +36,7 @@ def test_what_the_file_leaves_out_has_a_default() -> None:
     found = settings()
 
     assert found.kafka.servers == ("localhost:9092",)
-    assert found.window.max_rows == 2048
+    assert found.window.max_rows == 4096
     assert found.delivery.mode == "at_least_once"
     assert found.topics.predictions.name == "flights.predictions"
     assert [feature.name for feature in found.event_schema.features] == ["distance"]
