@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 
 import faust
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotLeaderForPartitionError
 
 from penstock.schemas.errors import PenstockError
 from penstock.streams.app import create_app
@@ -19,6 +19,8 @@ from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp
 
 log = logging.getLogger("penstock.worker")
+
+_ELECTIONS = (GroupCoordinatorNotAvailableError, NotLeaderForPartitionError)
 
 
 class _Worker(faust.Worker):
@@ -83,10 +85,11 @@ def configure_logging(level: str = "INFO") -> None:
     )
     logging.getLogger("penstock").setLevel(level)
     logging.getLogger("penstock.streams").setLevel(logging.WARNING)
-    logging.getLogger("aiokafka.consumer.group_coordinator").addFilter(_worth_a_line)
+    for client in ("aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher"):
+        logging.getLogger(client).addFilter(_worth_a_line)
     logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)  # a topic that is missing has a sentence of ours
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:
-    """Not a coordinator that is just being elected: aiokafka asks again by itself, and calls the answer an error."""
-    return not any(isinstance(argument, GroupCoordinatorNotAvailableError) for argument in record.args or ())
+    """Not a coordinator or leader that is just being elected: aiokafka asks again by itself, and calls it an error."""
+    return not any(isinstance(argument, _ELECTIONS) for argument in record.args or ())
