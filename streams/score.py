@@ -119,6 +119,7 @@ class ScoreRole(Service):
         self._scored: asyncio.Queue[tuple[list[Stretch], Window, int]] = asyncio.Queue(1)
         self._inference = Inference(self._scoring)
         self._serving: Serving | None = None
+        self._partitions: list[int] = []
 
     # Before the first event: a model.
 
@@ -147,7 +148,7 @@ class ScoreRole(Service):
     def _not_ready(self) -> str | None:
         if self._serving is None:
             return "no model serves yet: penstock models use NAME@VERSION"
-        if not self._app.consumer.assignment():
+        if not self._partitions:
             return "no partition of the events topic is assigned to this worker"
         return None
 
@@ -192,12 +193,14 @@ class ScoreRole(Service):
     # Partitions come and go.
 
     async def on_assigned(self, assigned: set[TP]) -> None:
-        log.info("Scoring partitions %s", ", ".join(str(tp.partition) for tp in sorted(assigned)) or "none yet")
-        self.metrics.partitions.set(len(assigned))
         if self._exactly_once is not None:
             await self._exactly_once.open(assigned, self._app.consumer_generation_id)
+        self._partitions = sorted(tp.partition for tp in assigned)
+        self.metrics.partitions.set(len(assigned))
+        log.info("Scoring partitions %s", ", ".join(map(str, self._partitions)))
 
     async def on_revoked(self, revoked: set[TP]) -> None:
+        self._partitions = []
         self.metrics.partitions.set(0)
         if self._exactly_once is not None:
             await self._exactly_once.close()
