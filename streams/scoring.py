@@ -111,7 +111,7 @@ def score_apart(runtime: Runtime, columns: Columns) -> tuple[Scores, dict[int, E
 
     parts = attempt(0, columns.rows)
     if len(failures) == columns.rows > 1:
-        raise failures[0]
+        raise failures[0] from None  # not once for every halving
     return (parts[0] if len(parts) == 1 else _joined(parts)), failures
 
 

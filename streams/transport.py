@@ -188,12 +188,14 @@ class BlockConsumer(driver.Consumer):
         await self._drain(self.app.blocks.drain_s)
 
     async def _drain(self, timeout_s: float) -> None:
+        if self.app.crashed:
+            timeout_s = 0.0  # a stage is gone: nothing more will be finished
         deadline = self.loop.time() + timeout_s
         self._clean_unacked_messages()
         while self._unacked_messages and (left := deadline - self.loop.time()) > 0:
             await self._next_ack(min(left, 0.05))
             self._clean_unacked_messages()
-        if self._unacked_messages:
+        if self._unacked_messages and timeout_s:
             log.warning(
                 "%d blocks were still in flight after %.1f s; whoever owns their partitions next scores them again",
                 len(self._unacked_messages),

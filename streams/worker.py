@@ -10,17 +10,15 @@ import sys
 from contextlib import suppress
 
 import faust
-from aiokafka.errors import GroupCoordinatorNotAvailableError, NotLeaderForPartitionError
 
 from penstock.schemas.errors import PenstockError
 from penstock.streams.app import create_app
 from penstock.streams.delivery import FAILED
+from penstock.streams.log_filters import Repeats, no_crash_twice, no_election
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp
 
 log = logging.getLogger("penstock.worker")
-
-_ELECTIONS = (GroupCoordinatorNotAvailableError, NotLeaderForPartitionError)
 
 
 class _Worker(faust.Worker):
@@ -85,11 +83,7 @@ def configure_logging(level: str = "INFO") -> None:
     )
     logging.getLogger("penstock").setLevel(level)
     logging.getLogger("penstock.streams").setLevel(logging.WARNING)
-    for client in ("aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher"):
-        logging.getLogger(client).addFilter(_worth_a_line)
+    [handler] = logging.getLogger().handlers
+    for worth_a_line in (no_election, no_crash_twice, Repeats("aiokafka")):
+        handler.addFilter(worth_a_line)
     logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)  # a topic that is missing has a sentence of ours
-
-
-def _worth_a_line(record: logging.LogRecord) -> bool:
-    """Not a coordinator or leader that is just being elected: aiokafka asks again by itself, and calls it an error."""
-    return not any(isinstance(argument, _ELECTIONS) for argument in record.args or ())

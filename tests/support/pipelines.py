@@ -144,7 +144,7 @@ NETWORK = '''
 import torch
 
 class Sum(torch.nn.Module):
-    """The score is the sum of the features through a logistic: easy to check by hand."""
+    """The score is the sum of the features through a logistic: easy to check by hand. It fails on large numbers."""
 
     def __init__(self, width: int, factor: float = 1.0) -> None:
         super().__init__()
@@ -153,6 +153,8 @@ class Sum(torch.nn.Module):
         torch.nn.init.zeros_(self.linear.bias)
 
     def forward(self, x):
+        if (x > 1e6).any():
+            raise ValueError("more than a million")
         return torch.sigmoid(self.linear(x))
 '''
 

@@ -1,0 +1,51 @@
+"""What a worker's log leaves out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotLeaderForPartitionError
+
+_ELECTIONS = (GroupCoordinatorNotAvailableError, NotLeaderForPartitionError)
+
+
+def no_election(record: logging.LogRecord) -> bool:
+    """Not a coordinator or leader that is just being elected: aiokafka asks again by itself, and calls it an error."""
+    return not any(isinstance(argument, _ELECTIONS) for argument in record.args or ())
+
+
+def no_crash_twice(record: logging.LogRecord) -> bool:
+    """Mode tells a crash at once and again at the end; its traceback comes from `run_worker`, when all is stopped."""
+    if "Crashed reason=" in str(record.msg):
+        record.exc_info = record.exc_text = None
+    return "We experienced a crash" not in str(record.msg)
+
+
+class Repeats(logging.Filter):
+    """Lets a message of `library` pass at most every `pause_s`, and then says how many like it were held back.
+
+    Without it aiokafka writes 400 lines a second for as long as a broker is away. Messages are alike when they differ
+    in their arguments only.
+    """
+
+    def __init__(self, library: str, *, pause_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(library)
+        self._pause_s, self._clock = pause_s, clock
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        """By logger and message: when one passed last, and how many were held back since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True  # of somebody else
+        kind, now = (record.name, str(record.msg)), self._clock()
+        passed, held_back = self._seen.get(kind, (-math.inf, 0))
+        if now - passed < self._pause_s:
+            self._seen[kind] = passed, held_back + 1
+            return False
+        self._seen[kind] = now, 0
+        if held_back:
+            record.msg, record.args = f"{record.getMessage()} ({held_back} more like it before)", ()
+        return True

@@ -1,0 +1,38 @@
+"""What a worker's log leaves out."""
+
+from __future__ import annotations
+
+import logging
+
+from penstock.streams.log_filters import Repeats
+
+
+def record(name: str, message: str, *arguments: object) -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, "", 0, message, arguments, None)
+
+
+def test_a_library_that_repeats_itself_is_heard_now_and_then_and_the_rest_is_counted() -> None:
+    now = 0.0
+    repeats = Repeats("aiokafka", pause_s=10.0, clock=lambda: now)
+    heard = []
+    for now in range(0, 25, 2):
+        message = record("aiokafka.cluster", "Unable to connect to node %d: %s", 1, f"refused at {now}")
+        if repeats.filter(message):
+            heard.append(message.getMessage())
+    assert heard == [
+        "Unable to connect to node 1: refused at 0",
+        "Unable to connect to node 1: refused at 10 (4 more like it before)",
+        "Unable to connect to node 1: refused at 20 (4 more like it before)",
+    ]
+
+
+def test_messages_that_say_something_else_are_heard() -> None:
+    repeats = Repeats("aiokafka", clock=lambda: 0.0)
+    assert repeats.filter(record("aiokafka", "Unable to connect to %s", "a"))
+    assert repeats.filter(record("aiokafka", "Unable to update metadata from %s", "a"))
+    assert repeats.filter(record("aiokafka.consumer", "Unable to connect to %s", "a"))
+
+
+def test_nobody_else_is_held_back() -> None:
+    repeats = Repeats("aiokafka", clock=lambda: 0.0)
+    assert all(repeats.filter(record("penstock.score", "sum@1 serves from now on")) for _ in range(3))
