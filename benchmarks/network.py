@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from workload import FEATURES
 
 SEED = 2013
+INPUTS = 16
 
 
 def mlp(width: int = 64) -> nn.Module:
     """Untrained: the factory that Penstock's model package names."""
     return nn.Sequential(
-        nn.Linear(len(FEATURES), width),
+        nn.Linear(INPUTS, width),
         nn.ReLU(),
         nn.Linear(width, width),
         nn.ReLU(),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 FEATURES = tuple(f"f{i:02d}" for i in range(16))
 FIRST_EVENT_TIME = 1_357_016_400_000
-WINDOW = 2048
+WINDOW = 4096
 """Rows per inference call, for every contender that can batch."""
 
 TASK_VARIABLE = "PENSTOCK_BENCHMARK_TASK"
