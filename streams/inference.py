@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from penstock.models.runtime import Runtime
 from penstock.streams.scoring import Scoring, Window
 
-INLINE_S = 0.0005
-"""Calls that compute for less run in the event loop: the hand-over to a thread and back costs more, for the GIL."""
+INLINE_S = 0.002
+"""Calls that compute for less run in the event loop, which decoding a large window holds as long. In the thread, every
+operation of the network would wait for the GIL."""
 STALL_S = 0.02
 """A call that takes longer than this without computing is waiting: such a model must not hold the event loop."""
 STALLS = 3
