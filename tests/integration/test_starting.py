@@ -26,8 +26,10 @@ async def test_a_worker_without_a_model_waits_for_one_and_then_serves_without_a_
         await producer.send_and_wait(topics.events.name, event(1), b"e1", partition=0)
     stopping, staying = project.start_worker(), project.start_worker()
 
+    await until(
+        lambda: all("waiting for one" in worker.said for worker in (stopping, staying)), "both wait for a model"
+    )
     for worker in (stopping, staying):
-        await until(lambda said=worker: "waiting for one" in said.said, "it waits for a model")
         assert worker.get("/healthz") == (200, "alive\n")
         assert worker.get("/readyz") == (503, "no model serves yet: penstock models use NAME@VERSION\n")
     assert stopping.stop() == 0, stopping.said
@@ -69,8 +71,7 @@ async def test_what_a_person_can_mend_is_a_sentence_and_an_exit_code(
     on_taken_port = changed(served, r"port = 0", f"port = {taken_port}")
 
     workers = [project.start_worker() for project in (on_taken_port, without_topics, unreachable, grown)]
-    for worker in workers:
-        await until(lambda ended=worker: ended.process.poll() is not None, "it ends")
+    await until(lambda: all(worker.process.poll() is not None for worker in workers), "all of them end")
     assert [worker.process.returncode for worker in workers] == [2, 3, 3, 3], [worker.said for worker in workers]
     port, topic, broker, partitions = map(sentence, workers)
     assert port.startswith(f"The admin port 127.0.0.1:{taken_port} cannot be opened: ")

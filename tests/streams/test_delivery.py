@@ -13,7 +13,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 from pipelines import until
 
-from penstock.streams.delivery import IN_FLIGHT, AtLeastOnce, ExactlyOnce, Outputs, send
+from penstock.streams.delivery import IN_FLIGHT, AtLeastOnce, ExactlyOnce, OutputRecord, Outputs, send
 from penstock.streams.transport import PRODUCER_BATCH_BYTES
 
 EVENTS = TP("events", 3)
@@ -83,7 +83,7 @@ class Journal:
         self.fatal: list[BaseException] = []
 
     def outputs(self, next_offset: int, *, generation: int = 1, topics: tuple[str, ...] = ("predictions",)) -> Outputs:
-        records = {topic: [(b"key", b"value", [])] for topic in topics}
+        records: dict[str, list[OutputRecord]] = {topic: [(b"key", b"value", [])] for topic in topics}
         return Outputs(EVENTS, records, next_offset, generation, lambda: self.acknowledged.append(next_offset))
 
 
@@ -105,7 +105,7 @@ async def turns(condition: Callable[[], object] = lambda: False) -> None:
 
 async def test_more_records_than_a_batch_holds_go_out_in_order_and_complete() -> None:
     producer = ScriptedProducer()
-    records = [(None, b"%06d" % number + b"x" * 100_000, []) for number in range(20)]
+    records: list[OutputRecord] = [(None, b"%06d" % number + b"x" * 100_000, []) for number in range(20)]
     await send(producer, "scored", 1, records, timestamp=0)
     assert sum(count for _, _, count in producer.sent) == 20
     assert len(producer.sent) > 1
@@ -113,14 +113,14 @@ async def test_more_records_than_a_batch_holds_go_out_in_order_and_complete() ->
 
 async def test_a_record_larger_than_a_batch_goes_out_alone() -> None:
     producer = ScriptedProducer()
-    records = [(None, b"small", []), (None, b"x" * 5_000_000, []), (None, b"small", [])]
-    await send(producer, "dead-letters", 1, records, timestamp=0)  # type: ignore[arg-type]
+    records: list[OutputRecord] = [(None, b"small", []), (None, b"x" * 5_000_000, []), (None, b"small", [])]
+    await send(producer, "dead-letters", 1, records, timestamp=0)
     assert [count for _, _, count in producer.sent] == [1, 1, 1]
 
 
 async def test_nothing_is_sent_for_no_records() -> None:
     producer = ScriptedProducer()
-    assert await send(producer, "scored", 1, [], timestamp=0) == []  # type: ignore[arg-type]
+    assert await send(producer, "scored", 1, [], timestamp=0) == []
 
 
 # At least once.
@@ -133,7 +133,7 @@ def producer() -> ScriptedProducer:
 
 @pytest.fixture
 def at_least_once(producer: ScriptedProducer, journal: Journal) -> AtLeastOnce:
-    return AtLeastOnce(lambda: producer, journal.fatal.append)  # type: ignore[arg-type, return-value]
+    return AtLeastOnce(lambda: producer, journal.fatal.append)
 
 
 async def test_outputs_are_confirmed_before_they_are_acknowledged(
@@ -205,7 +205,7 @@ def exactly_once(journal: Journal, *producers: ScriptedProducer, transaction_s: 
         group="flights.score",
         new_producer=new_producer,
         transaction_s=transaction_s,
-        fatal=journal.fatal.append,  # type: ignore[arg-type]
+        fatal=journal.fatal.append,
     )
 
 

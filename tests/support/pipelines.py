@@ -87,6 +87,10 @@ class Worker:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
+    async def stopped(self) -> int:
+        """The same, with the event loop free meanwhile."""
+        return await asyncio.to_thread(self.stop)
+
 
 @dataclass
 class Project:
