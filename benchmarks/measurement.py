@@ -78,7 +78,7 @@ class Broker:
         deadline = time.monotonic() + METADATA_TIMEOUT_S
         while True:
             try:
-                return self._reader.get_watermark_offsets(TopicPartition(topic, partition), METADATA_TIMEOUT_S)[1]
+                return int(self._reader.get_watermark_offsets(TopicPartition(topic, partition), METADATA_TIMEOUT_S)[1])
             except KafkaException:
                 if time.monotonic() > deadline:
                     raise

@@ -64,7 +64,8 @@ class Loop:
 
     async def send(self, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
         batch.close()
-        return await self.producer.send_batch(batch, topic, partition=partition)
+        sent: asyncio.Future[Any] = await self.producer.send_batch(batch, topic, partition=partition)
+        return sent
 
     async def confirm(self) -> None:
         """Take confirmed windows off the front; wait only while too many are under way."""
@@ -97,7 +98,7 @@ def scored_block(records: list[Any], window: Window) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 async def main() -> None:

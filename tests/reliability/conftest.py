@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pipelines import Kafka, MakeProject, Project, Witness, make_project
@@ -14,12 +15,8 @@ def project_named(kafka: Kafka, tmp_path: Path) -> Iterator[MakeProject]:
     """`await project_named("flights", mode="exactly_once")`; its workers end with the test."""
     made: list[Project] = []
 
-    async def make(name: str, *, mode: str, partitions: int = 2, max_bytes: int = 1_048_576) -> Project:
-        made.append(
-            await make_project(
-                tmp_path / name, kafka.servers, name, mode=mode, partitions=partitions, max_bytes=max_bytes
-            )
-        )
+    async def make(name: str, *, mode: str, **options: Any) -> Project:
+        made.append(await make_project(tmp_path / name, kafka.servers, name, mode=mode, **options))
         return made[-1]
 
     yield make

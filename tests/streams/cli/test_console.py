@@ -23,7 +23,7 @@ from penstock.streams.control import use_champion
 from penstock.streams.settings import Settings
 
 if TYPE_CHECKING:
-    from conftest import Kafka
+    from penstock.streams.embedded.testing import Kafka
 
 pytestmark = pytest.mark.kafka
 

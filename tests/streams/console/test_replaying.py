@@ -20,7 +20,7 @@ from penstock.streams.reading import records
 from penstock.streams.settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from conftest import Kafka
+    from penstock.streams.embedded.testing import Kafka
 
 pytestmark = pytest.mark.kafka
 

@@ -19,7 +19,7 @@ from penstock.streams.reading import records
 from penstock.streams.settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from conftest import Kafka, MakeTopics
+    from penstock.streams.embedded.testing import Kafka, MakeTopics
 
 pytestmark = pytest.mark.kafka
 

@@ -13,7 +13,7 @@ from penstock.streams.reading import until_visible
 from penstock.streams.settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from conftest import Kafka, MakeTopics
+    from penstock.streams.embedded.testing import Kafka, MakeTopics
 
 pytestmark = pytest.mark.kafka
 
