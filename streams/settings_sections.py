@@ -180,7 +180,7 @@ class WindowSettings(Section):
 
     max_rows: int = Field(default=4096, ge=1, le=1 << 20)
     max_bytes: int = Field(default=8 << 20, ge=1)
-    max_wait_ms: float = Field(default=0.0, ge=0)
+    max_wait_ms: float = Field(default=0.0, ge=0, le=1000)
 
 
 class ScoredSettings(Section):
@@ -190,8 +190,10 @@ class ScoredSettings(Section):
 
 
 class DeliverySettings(Section):
+    """A rebalance finishes what is in flight, but waits 5 s at most: windows and transactions must fit in well."""
+
     mode: Literal["at_least_once", "exactly_once"] = "at_least_once"
-    transaction_ms: float = Field(default=50.0, gt=0)
+    transaction_ms: float = Field(default=50.0, gt=0, le=2000)
     commit_interval_ms: float = Field(default=250.0, gt=0)
 
 

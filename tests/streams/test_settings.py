@@ -82,6 +82,8 @@ def test_an_empty_variable_and_one_that_is_no_setting_change_nothing() -> None:
         ("[window]\nmax_rows = 'many'", "penstock.toml: window.max_rows is 'many'; expected a whole number."),
         ("[window]\nmax_rows = 0", "penstock.toml: window.max_rows is 0; expected at least 1."),
         ("[window]\nmax_wait_ms = inf", "penstock.toml: window.max_wait_ms is inf; expected a finite number."),
+        ("[window]\nmax_wait_ms = 9000", "penstock.toml: window.max_wait_ms is 9000; expected at most 1000"),
+        ("[delivery]\ntransaction_ms = 1e5", "delivery.transaction_ms is 100000.0; expected at most 2000"),
         ("[kafka]\nservers = 'a:1'", "penstock.toml: kafka.servers is 'a:1'; expected a list."),
         ("[kafka]\nservers = ['a']", "penstock.toml: kafka.servers[0] is 'a'; expected host:port."),
         ("[kafka]\nservers = []", "penstock.toml: kafka.servers is a list; expected at least 1 entry."),
