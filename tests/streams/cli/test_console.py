@@ -142,7 +142,7 @@ def test_dead_letters_are_listed_shown_and_replayed_once(config: Path) -> None:
     publish(settings, settings.topics.dead_letters.name, value, headers)
     [listed] = json.loads(penstock("dead-letters", "list", "--json", config=config).stdout)
     assert (listed["position"], listed["error"], listed["replayed"]) == ("0-0", "not_json", False)
-    assert "1 dead letters." in penstock("dead-letters", "list", "--stage", "decode", config=config).stdout
+    assert "1 dead letter." in penstock("dead-letters", "list", "--stage", "decode", config=config).stdout
     shown = penstock("dead-letters", "show", "0-0", config=config).stdout
     assert "decode: not_json" in shown
     assert "7b 6e 6f 74 20 00 4a 53" in shown
