@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="delivery modes (default: both)")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured per rate (default: %(default)s)")
-    parser.add_argument("--warm-up", type=float, default=3.0, help="seconds before that (default: %(default)s)")
+    parser.add_argument("--warm-up", type=float, default=12.0, help="seconds before that (default: %(default)s)")
     parser.add_argument("--servers", help="a broker that is already there, instead of an embedded one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     return parser.parse_args(arguments)

@@ -19,6 +19,8 @@ class Block:
     records: Sequence[ConsumedRecord]
     size: int
     """Bytes of keys and values."""
+    followed: bool = False
+    """Another block of the same fetch comes right behind: they may go into one window."""
 
     @property
     def rows(self) -> int:

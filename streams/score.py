@@ -59,6 +59,10 @@ class Arrival(NamedTuple):
     def size(self) -> int:
         return self.block.size
 
+    @property
+    def followed(self) -> bool:
+        return self.block.followed
+
 
 @dataclass(frozen=True)
 class Serving:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiokafka
@@ -52,6 +52,8 @@ class BlockOptions:
     max_bytes       bytes of a block at most; a larger single record is a block of its own
     fetch_bytes     what one fetch asks of a partition
     fetch_wait_ms   how long the broker may wait for data; short, so that partitions just acquired start at once
+    gather_bytes    while events come, a fetch is answered when this much is there, or
+    gather_ms       after this time
     drain_s         how long a rebalance or a stop waits for blocks in flight
     exactly_once    offsets travel in transactions; Faust commits nothing
     instance_id     static membership of the consumer group
@@ -62,6 +64,8 @@ class BlockOptions:
     max_bytes: int = 8 << 20
     fetch_bytes: int = 4 << 20
     fetch_wait_ms: int = 100
+    gather_bytes: int = 32 << 10
+    gather_ms: int = 1
     drain_s: float = 5.0
     exactly_once: bool = False
     instance_id: str | None = None
@@ -137,15 +141,18 @@ class BlockConsumer(driver.Consumer):
             # Fetched across a seek: nothing of it was delivered, so go back to what is committed.
             await self.perform_seek()
             return
-        for topic_partition, records in fetched.items():
-            tp = TP(topic_partition.topic, topic_partition.partition)
-            for block in cut(tp.topic, tp.partition, records, max_rows=options.max_rows, max_bytes=options.max_bytes):
-                if not self.flow_active or self.app.consumer_generation_id != generation:
-                    return
-                if tp not in active:
-                    break
-                self._offsets.delivered(tp, block.last_offset)
-                yield tp, _message(tp, block, generation)
+        blocks = [
+            block
+            for tp, records in fetched.items()
+            if tp in active
+            for block in cut(tp.topic, tp.partition, records, max_rows=options.max_rows, max_bytes=options.max_bytes)
+        ]
+        for block in [*(replace(block, followed=True) for block in blocks[:-1]), *blocks[-1:]]:
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            tp = TP(block.topic, block.partition)
+            self._offsets.delivered(tp, block.last_offset)
+            yield tp, _message(tp, block, generation)
 
     # Correction 1: acknowledgements and offsets, block by block.
 
@@ -271,6 +278,19 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
         self._thread_running = self.parent_loop.create_future()
         self.add_future(self._serve())
         await self._thread_running
+
+    async def _fetch_records(self, consumer: Any, *arguments: Any, **options: Any) -> Any:
+        """Fetch; while events come, let the broker gather them for a moment.
+
+        Answered at each event, the worker would spend its time on fetches and windows of one event, and every event
+        would wait for those before it. When nothing comes, the first event is answered at once again.
+        """
+        records = await super()._fetch_records(consumer, *arguments, **options)
+        fetcher, limits = consumer._fetcher, self.app.blocks
+        flowing = bool(records)
+        fetcher._fetch_min_bytes = limits.gather_bytes if flowing else 1
+        fetcher._fetch_max_wait_ms = limits.gather_ms if flowing else limits.fetch_wait_ms
+        return records
 
     async def call_thread(self, fun: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return await maybe_async(fun(*args, **options))

@@ -21,8 +21,16 @@ class Sized(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def followed(self) -> bool:
+        """Whether another one comes right behind."""
+        ...
+
 
 T = TypeVar("T", bound=Sized)
+
+ANNOUNCED_S = 0.005
+"""A block that was announced comes within an event loop's turn; unless a rebalance has dropped it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,8 @@ class Windows(Generic[T]):
         """The next window: at least one block, in the order in which they came."""
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._blocks))
-            if self._limits.max_wait_s and not self._full():
-                await self._wait_until_full()
+            if not self._full():
+                await self._gather()
             window = [self._take()]
             rows, size = window[0].rows, window[0].size
             while self._blocks:
@@ -88,9 +96,17 @@ class Windows(Generic[T]):
     def _full(self) -> bool:
         return self._rows >= self._limits.max_rows or self._size >= self._limits.max_bytes
 
-    async def _wait_until_full(self) -> None:
+    async def _gather(self) -> None:
+        """Wait for what is announced, or as long as the limits say for as much as there may come."""
+        announced = self._blocks[-1].followed
+        wait_s = self._limits.max_wait_s or (ANNOUNCED_S if announced else 0.0)
+        if not wait_s:
+            return
         try:
-            async with asyncio.timeout(self._limits.max_wait_s):
-                await self._changed.wait_for(self._full)
+            async with asyncio.timeout(wait_s):
+                await self._changed.wait_for(self._full if self._limits.max_wait_s else self._all_there)
         except TimeoutError:
             return  # the wait is over: what came is the window
+
+    def _all_there(self) -> bool:
+        return self._full() or not self._blocks[-1].followed

@@ -15,6 +15,7 @@ from penstock.streams.window import WindowLimits, Windows
 class Block:
     rows: int
     size: int = 0
+    followed: bool = False
 
 
 async def test_a_window_takes_everything_that_waits() -> None:
@@ -39,6 +40,29 @@ async def test_next_waits_for_a_block() -> None:
     assert not waiting.done()
     await windows.put(Block(1))
     assert await waiting == [Block(1)]
+
+
+async def test_a_window_waits_for_a_block_that_was_announced() -> None:
+    windows: Windows[Block] = Windows(WindowLimits(max_rows=10))
+    await windows.put(Block(1, followed=True))
+    waiting = asyncio.create_task(windows.next())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await windows.put(Block(2))
+    assert await waiting == [Block(1, followed=True), Block(2)]
+
+
+async def test_a_window_does_not_wait_for_ever_for_a_block_that_was_announced() -> None:
+    windows: Windows[Block] = Windows(WindowLimits(max_rows=10))
+    await windows.put(Block(1, followed=True))
+    assert await windows.next() == [Block(1, followed=True)]
+
+
+async def test_a_full_window_does_not_wait_for_what_was_announced() -> None:
+    windows: Windows[Block] = Windows(WindowLimits(max_rows=10))
+    await windows.put(Block(10, followed=True))
+    async with asyncio.timeout(0.004):
+        assert await windows.next() == [Block(10, followed=True)]
 
 
 async def test_put_waits_while_two_windows_are_full() -> None:
