@@ -243,7 +243,8 @@ class ScoreRole(Service):
             stretches, window, revision = await self._scored.get()
             for stretch, records in zip(stretches, self._encoder.encode(window, revision), strict=True):
                 await self._delivery.deliver(_outputs(stretch, records))
-            self.metrics.observe_latency(time.time() - window.records[0].timestamp / 1000)
+            oldest = min(window.records[run.start].timestamp for run in window.runs)
+            self.metrics.observe_latency(time.time() - oldest / 1000)
 
 
 def _feature_store(settings: Settings) -> FeatureStore:

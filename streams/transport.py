@@ -208,6 +208,7 @@ class BlockConsumer(driver.Consumer):
                 len(self._unacked_messages),
                 timeout_s,
             )
+            self._unacked_messages.clear()  # they were waited for once: Faust asks again during a rebalance
         await self.maybe_wait_for_commit_to_finish()
         await self.force_commit()  # commit() does nothing while another commit runs
 
