@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from penstock.schemas.errors import ConfigurationError
-from penstock.streams.kafka import client_options
+from penstock.streams.kafka import client_options, faust_options
 from penstock.streams.score import install as install_score
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockOptions
@@ -37,7 +37,7 @@ def create_app(role: str, settings: Settings) -> BlockApp:
             max_bytes=settings.window.max_bytes,
             exactly_once=settings.delivery.mode == "exactly_once",
         ),
-        broker=[f"kafka://{server}" for server in settings.kafka.servers],
+        **faust_options(settings.kafka),
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_rebalance_timeout=10.0,

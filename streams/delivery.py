@@ -33,7 +33,6 @@ from mode import Service
 IN_FLIGHT = 8
 """Groups that may wait for Kafka's confirmation at once; more would only grow memory."""
 
-
 FAILED = 70
 """Exit code of a worker that stopped because going on could have lost or doubled events; a supervisor restarts it."""
 

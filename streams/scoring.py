@@ -69,7 +69,9 @@ class Scoring:
     async def prepare(self, runs: Sequence[Run], records: Sequence[ConsumedRecord]) -> Window:
         """Decode the records, look their features up, and let the catalogue say what stands in for what is missing."""
         with self._metrics.stage("decode"):
-            partitions = [run.partition for run in runs for _ in range(run.start, run.stop)]
+            partitions: list[int] = []
+            for run in runs:
+                partitions += [run.partition] * (run.stop - run.start)
             events = self._codec.decode(records, partitions)
         with self._metrics.stage("features"):
             found = await self._store.look_up(events)

@@ -27,14 +27,10 @@ from penstock.models.signature import Output, Signature, TensorInput
 from penstock.schemas.records import ModelRef
 from penstock.streams import topics
 from penstock.streams.control import use_champion
+from penstock.streams.embedded.testing import Kafka as Kafka
 from penstock.streams.settings import Settings
 
 FEATURES = [f"x{i}" for i in range(4)]
-
-
-class Kafka(Protocol):
-    @property
-    def servers(self) -> list[str]: ...
 
 
 @dataclass
