@@ -23,6 +23,7 @@ from penstock.schemas.topics import Topics
 from penstock.streams import settings_environment as environment
 from penstock.streams.settings_errors import Location, dotted, raise_all, translate
 from penstock.streams.settings_features import EntitySettings, FeatureSettings, build_catalogue, unknown_entities
+from penstock.streams.settings_monitoring import AlertsSettings, DriftSettings, LabelsSettings, WatchSettings
 from penstock.streams.settings_sections import (
     AdminSettings,
     DeliverySettings,
@@ -41,14 +42,18 @@ FILE_NAME = "penstock.toml"
 
 __all__ = [
     "AdminSettings",
+    "AlertsSettings",
     "DeliverySettings",
+    "DriftSettings",
     "EventsSettings",
     "KafkaSettings",
+    "LabelsSettings",
     "ModelsSettings",
     "PipelineSettings",
     "RedisSettings",
     "ScoredSettings",
     "Settings",
+    "WatchSettings",
     "WindowSettings",
 ]
 
@@ -68,6 +73,10 @@ class Settings(Section):
     window: WindowSettings = WindowSettings()
     delivery: DeliverySettings = DeliverySettings()
     scored: ScoredSettings = ScoredSettings()
+    watch: WatchSettings = WatchSettings()
+    drift: DriftSettings = DriftSettings()
+    labels: LabelsSettings = LabelsSettings()
+    alerts: AlertsSettings = AlertsSettings()
     admin: AdminSettings = AdminSettings()
     _file: Path = PrivateAttr(default=Path(FILE_NAME))
 
@@ -149,6 +158,12 @@ class Settings(Section):
             if path is not None and not path.is_file():
                 place = place_of(("kafka", key))
                 found.append(ConfigurationError(place, f"kafka.{key}", found=repr(str(path)), expected="a file"))
+        for position, name in enumerate(self.labels.slices):
+            if name not in self.features or self.features[name].type not in ("category", "bool"):
+                place, expected = place_of(("labels", "slices")), "a category or bool feature of the catalogue"
+                found.append(
+                    ConfigurationError(place, f"labels.slices.{position}", found=repr(name), expected=expected)
+                )
         own = {topic.name for topic in self.topics.table()[1:]}
         if self.events.topic in own:
             place = place_of(("events", "topic"))

@@ -1,0 +1,70 @@
+"""What the monitors are told: frozen, made from the settings once. Times are seconds unless the name says otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Task = Literal["binary", "multiclass", "regression"]
+"""What a label is: 0 or 1; the number of a class; a value."""
+
+
+@dataclass(frozen=True)
+class DriftConfig:
+    """How drift is judged.
+
+    segment_rows           rows of a segment (offsets, to be exact)
+    false_alarms_per_week  the budget, of event time, over all signals together
+    segments_per_week      None: from the reference's event times or, failing those, from the stream so far
+    reference_segments     a signal without a reference profile learns one from so many of its first segments
+    detectors              pattern of signal names (fnmatch) → names of detectors, the first match counts
+    seasonal               compare with the same hour of the week where the reference covers two weeks or more
+    """
+
+    segment_rows: int = 512
+    false_alarms_per_week: float = 1.0
+    segments_per_week: float | None = None
+    reference_segments: int = 200
+    detectors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    seasonal: bool = True
+
+
+@dataclass(frozen=True)
+class LabelsConfig:
+    """How outcomes are joined and judged.
+
+    maturity_s     labels count from this long after their event; what comes later is counted as late
+    retention_s    how long a label is kept for an event that has not come yet, or is read again
+    silence        the outcome of an event that got no label until then (a click that never came); None: no outcome
+    threshold      a score at or above it decides "yes" (binary)
+    bucket_s       length of a time bucket of quality
+    slices         category features by whose values quality is told apart
+    groups         of those, the ones whose gaps are judged for fairness
+    rows           labels kept per partition at most; the oldest go first, counted
+    """
+
+    task: Task = "binary"
+    maturity_s: float = 24 * 3600.0
+    retention_s: float = 7 * 24 * 3600.0
+    silence: float | None = None
+    threshold: float = 0.5
+    bucket_s: float = 24 * 3600.0
+    slices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    rows: int = 10_000_000
+
+
+@dataclass(frozen=True)
+class AlertsConfig:
+    """When alarms become alerts, and when they end.
+
+    confirm        N of T: so many alarms of one cause among the last T segments raise an alert
+    clear_after    segments without an alarm of its causes until an alert is cleared
+    cool_down_s    event time after a clearance in which the same family does not raise again; it is counted
+    severity       family → severity, over the defaults
+    """
+
+    confirm: tuple[int, int] = (1, 1)
+    clear_after: int = 50
+    cool_down_s: float = 3600.0
+    severity: dict[str, str] = field(default_factory=dict)
