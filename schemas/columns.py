@@ -86,6 +86,21 @@ class Category(NamedTuple):
         lookup: list[str | None] = [*self.values, None]
         return [lookup[code] for code in self.codes]
 
+    @staticmethod
+    def concatenate(parts: Sequence[Category]) -> Category:
+        """The rows of all parts, in order.
+
+        >>> jfk, lga = (Category(np.array([0], np.int32), (airport,)) for airport in ("JFK", "LGA"))
+        >>> Category.concatenate([jfk, lga, jfk]).decoded()
+        ['JFK', 'LGA', 'JFK']
+        """
+        positions: dict[str, int] = {}
+        recoded = []
+        for part in parts:
+            table = np.array([*(positions.setdefault(value, len(positions)) for value in part.values), -1], np.int32)
+            recoded.append(table[part.codes])
+        return Category(np.concatenate(recoded), tuple(positions))
+
 
 @dataclass(slots=True)
 class Columns:
@@ -147,15 +162,10 @@ class Columns:
             first.layout,
             np.concatenate([part.floats for part in parts]),
             np.concatenate([part.integers for part in parts]),
-            tuple(_join([part.categories[i] for part in parts]) for i in range(len(first.layout.categories))),
+            tuple(
+                Category.concatenate([part.categories[i] for part in parts])
+                for i in range(len(first.layout.categories))
+            ),
             tuple(np.concatenate([part.vectors[i] for part in parts]) for i in range(len(first.layout.vectors))),
         )
 
-
-def _join(parts: Sequence[Category]) -> Category:
-    positions: dict[str, int] = {}
-    recoded = []
-    for part in parts:
-        table = np.array([*(positions.setdefault(value, len(positions)) for value in part.values), -1], np.int32)
-        recoded.append(table[part.codes])
-    return Category(np.concatenate(recoded), tuple(positions))

@@ -1,0 +1,100 @@
+"""Cuts the scored rows of one partition into segments, whatever blocks they come in.
+
+A segment is the rows whose offsets share `offset // segment_rows`, so it depends on the data alone. It is complete when a
+row beyond it comes, or its last offset; a part of it can be given out before, when a partition is quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from penstock.schemas.scored import ScoredBlock
+from penstock.schemas.scored_joining import join, joinable
+
+
+class Mark(NamedTuple):
+    """How far a reader has come: what it keeps in its state.
+
+    offset    the highest source offset that was given out; rows that are not above it came before
+    segment   of the last part given out, and
+    part      its number
+    complete  whether that was the segment's last
+    """
+
+    offset: int = -1
+    segment: int = -1
+    part: int = 0
+    complete: bool = True
+
+
+class Part(NamedTuple):
+    """Rows of one segment that are counted together, and the mark behind them."""
+
+    block: ScoredBlock
+    segment: int
+    part: int
+    complete: bool
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(int(self.block.offsets[-1]), self.segment, self.part, self.complete)
+
+
+class SegmentCutter:
+    """Takes scored blocks in order and gives parts of segments in order, each row once.
+
+    Blocks may repeat rows, as they do after a crash: what is not above the mark is skipped.
+    """
+
+    def __init__(self, segment_rows: int, mark: Mark = Mark()) -> None:
+        self._segment_rows, self.mark = segment_rows, mark
+        self._open: list[tuple[int, ScoredBlock]] = []
+        """Records' offsets, and their rows of the open segment."""
+        self._seen = mark.offset
+
+    def put(self, block: ScoredBlock, record: int) -> Iterator[Part]:
+        """`record` is the offset of the block's record in the scored log."""
+        fresh = int(np.searchsorted(block.offsets, self._seen, side="right"))
+        if fresh == block.rows:
+            return
+        self._seen = int(block.offsets[-1])
+        segments = block.offsets // self._segment_rows
+        bounds = [fresh, *(np.flatnonzero(np.diff(segments[fresh:])) + fresh + 1).tolist(), block.rows]
+        for start, stop in zip(bounds, bounds[1:], strict=False):
+            rows = block if (start, stop) == (0, block.rows) else block.take(slice(start, stop))
+            if self._open:
+                held = self._open[-1][1]
+                other_segment = int(held.offsets[-1]) // self._segment_rows != int(segments[start])
+                if other_segment or not joinable(held, rows):
+                    yield self._close(complete=other_segment)
+            self._open.append((record, rows))
+            if (int(rows.offsets[-1]) + 1) % self._segment_rows == 0:
+                yield self._close(complete=True)
+
+    def close_part(self) -> Part | None:
+        """What is there of the open segment, as a part of its own; its rest may follow."""
+        return self._close(complete=False) if self._open else None
+
+    @property
+    def pending(self) -> int:
+        """Rows that wait for the rest of their segment."""
+        return sum(rows.rows for _, rows in self._open)
+
+    def resume(self, following: int) -> int:
+        """The offset in the scored log to go on from after a restart: that of the oldest record with rows in hand.
+
+        `following` is the offset after the last record that was put.
+        """
+        return self._open[0][0] if self._open else following
+
+    def _close(self, *, complete: bool) -> Part:
+        block = join([rows for _, rows in self._open])
+        self._open.clear()
+        segment = int(block.offsets[0]) // self._segment_rows
+        number = self.mark.part + 1 if self.mark.segment == segment else 0
+        part = Part(block, segment, number, complete)
+        self.mark = part.mark
+        return part
