@@ -1,12 +1,13 @@
 """Cuts the scored rows of one partition into segments, whatever blocks they come in.
 
-A segment is the rows whose offsets share `offset // segment_rows`, so it depends on the data alone. It is complete when a
-row beyond it comes, or its last offset; a part of it can be given out before, when a partition is quiet.
+A segment is the rows whose offsets share `offset // segment_rows`, so it depends on the data alone. It is complete when
+a row beyond it comes, or its last offset; a part of it can be given out before, when a partition is quiet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,9 @@ class Mark(NamedTuple):
     complete: bool = True
 
 
+BEGINNING = Mark()
+
+
 class Part(NamedTuple):
     """Rows of one segment that are counted together, and the mark behind them."""
 
@@ -49,7 +53,7 @@ class SegmentCutter:
     Blocks may repeat rows, as they do after a crash: what is not above the mark is skipped.
     """
 
-    def __init__(self, segment_rows: int, mark: Mark = Mark()) -> None:
+    def __init__(self, segment_rows: int, mark: Mark = BEGINNING) -> None:
         self._segment_rows, self.mark = segment_rows, mark
         self._open: list[tuple[int, ScoredBlock]] = []
         """Records' offsets, and their rows of the open segment."""
@@ -63,7 +67,7 @@ class SegmentCutter:
         self._seen = int(block.offsets[-1])
         segments = block.offsets // self._segment_rows
         bounds = [fresh, *(np.flatnonzero(np.diff(segments[fresh:])) + fresh + 1).tolist(), block.rows]
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in pairwise(bounds):
             rows = block if (start, stop) == (0, block.rows) else block.take(slice(start, stop))
             if self._open:
                 held = self._open[-1][1]
