@@ -14,13 +14,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.schemas.arrays import from_array, to_array
+
 BINS = 32
 UNDER, OVER, MISSING, INVALID = range(BINS, BINS + 4)
 SLOTS = BINS + 4
 """Slot k < BINS holds (edges[k-1], edges[k]], slot 0 the minimum itself; beyond the last edge slots stay empty."""
 
 SCHEMA_VERSION = 1
-_DTYPES = ("<f4", "<f8", "<i4", "<i8", "<u2")
 
 
 class UnreadableProfile(ValueError):
@@ -138,25 +139,5 @@ class _Version(msgspec.Struct):
     schema_version: int
 
 
-class _Array(msgspec.Struct, array_like=True):
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-
-def _from_array(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        raise NotImplementedError(f"a profile holds no {type(value).__name__}")
-    little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-    return _Array(little.dtype.str, value.shape, little.tobytes())
-
-
-def _to_array(_: type, value: Any) -> NDArray[Any]:
-    array = msgspec.convert(value, _Array)
-    if array.dtype not in _DTYPES or any(length < 0 for length in array.shape):
-        raise ValueError(f"an array of dtype {array.dtype!r} and shape {array.shape}; expected one of {_DTYPES}")
-    return np.frombuffer(array.data, array.dtype).reshape(array.shape)
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_from_array)
-_decoder = msgspec.msgpack.Decoder(ReferenceProfile, dec_hook=_to_array)
+_encoder = msgspec.msgpack.Encoder(enc_hook=from_array)
+_decoder = msgspec.msgpack.Decoder(ReferenceProfile, dec_hook=to_array)
