@@ -1,0 +1,1 @@
+"""The monitors over a table, without Kafka or Redis."""
