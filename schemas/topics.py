@@ -27,14 +27,17 @@ class Topic:
     retention_ms: int
     cleanup: Cleanup = "delete"
     max_message_bytes: int = 1_048_588
+    segment_bytes: int | None = None
+    """Of the log on the brokers' disks. A compacted topic keeps what was overwritten until its segment is full."""
 
     def settings(self) -> dict[str, str]:
         """The topic's configuration in Kafka's own words."""
-        return {
+        settings = {
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms if self.cleanup == "delete" else -1),
             "max.message.bytes": str(self.max_message_bytes),
         }
+        return settings if self.segment_bytes is None else {**settings, "segment.bytes": str(self.segment_bytes)}
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,18 @@ class Topics:
         self._set("alerts", "signal", "Alert, JSON", 1, long)
         self._set("decisions", "pipeline", "Decision, JSON", 1, -1)
         self._set("control", "pipeline", "Control, JSON", 1, -1, cleanup="compact")
-        self._set("state", "role, partition and part", "a snapshot", None, -1, cleanup="compact")
+        # Written every few seconds and read whole at each start: small segments keep that short.
+        self._set("state", "role, partition and part", "a snapshot", None, -1, cleanup="compact", segment=16 << 20)
         self._set("review", "the event's", "Prediction, JSON", None, keep)
         self._set("retrain", "pipeline", "a request, JSON", 1, long)
 
     def _set(
         self, role: str, key: str, value: str, partitions: int | None, retention_ms: int,
-        *, name: str = "", size: int = 1_048_588, cleanup: Cleanup = "delete",
+        *, name: str = "", size: int = 1_048_588, cleanup: Cleanup = "delete", segment: int | None = None,
     ) -> None:  # fmt: skip
-        topic = Topic(name or f"{self.pipeline}.{role}", role, key, value, partitions, retention_ms, cleanup, size)
+        topic = Topic(
+            name or f"{self.pipeline}.{role}", role, key, value, partitions, retention_ms, cleanup, size, segment
+        )
         object.__setattr__(self, role.replace("-", "_"), topic)
 
     def table(self) -> tuple[Topic, ...]:

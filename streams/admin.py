@@ -8,11 +8,11 @@ GET /metrics   Prometheus
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 from mode import Service
 
-from penstock.monitoring.metrics import ScoreMetrics
 from penstock.schemas.errors import PenstockError
 
 
@@ -32,10 +32,18 @@ class PortTaken(PenstockError):
         )
 
 
+class Metrics(Protocol):
+    """What a role counts."""
+
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        ...
+
+
 class AdminServer(Service):
     """Serves one worker's state. `not_ready` gives the reason why the worker is not ready, or None when it is."""
 
-    def __init__(self, host: str, port: int, metrics: ScoreMetrics, not_ready: Callable[[], str | None]) -> None:
+    def __init__(self, host: str, port: int, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
         super().__init__()
         self._host, self._port, self._metrics, self._not_ready = host, port, metrics, not_ready
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from penstock.schemas.errors import ConfigurationError
 from penstock.streams.kafka import client_options, faust_options
-from penstock.streams.score import install as install_score
 from penstock.streams.settings import Settings
+from penstock.streams.settings_sections import ROLES
 from penstock.streams.transport import BlockApp, BlockOptions
 
 SESSION_TIMEOUT_S = 6.0
@@ -18,12 +19,11 @@ SESSION_TIMEOUT_S = 6.0
 HEARTBEAT_S = 0.4
 """How soon the others notice that somebody joins or leaves: heartbeats carry the news."""
 
-ROLES: dict[str, Callable[[BlockApp, Settings], None]] = {"score": install_score}
-"""What each role adds to its app."""
-
 
 def create_app(role: str, settings: Settings) -> BlockApp:
     """The Faust app of a role, ready to be run by `penstock.streams.worker`. Its id is the consumer group.
+
+    Each role has a module of its name, whose `install` adds it to the app: only score imports torch.
 
     Raises ConfigurationError for an unknown role.
     """
@@ -35,7 +35,8 @@ def create_app(role: str, settings: Settings) -> BlockApp:
             kafka=client_options(settings.kafka),
             max_rows=settings.window.max_rows,
             max_bytes=settings.window.max_bytes,
-            exactly_once=settings.delivery.mode == "exactly_once",
+            exactly_once=role != "score" or settings.delivery.mode == "exactly_once",
+            co_partitioned=role == "watch",
         ),
         **faust_options(settings.kafka),
         broker_session_timeout=SESSION_TIMEOUT_S,
@@ -52,5 +53,6 @@ def create_app(role: str, settings: Settings) -> BlockApp:
         store="memory://",
         datadir=Path(tempfile.gettempdir()) / f"penstock-{settings.pipeline.name}-{role}",
     )
-    ROLES[role](app, settings)
+    install: Callable[[BlockApp, Settings], None] = import_module(f"penstock.streams.{role}").install
+    install(app, settings)
     return app

@@ -96,7 +96,7 @@ class ScoreRole(Service):
         self._app, self._settings = app, settings
         self._kafka = client_options(settings.kafka)
         self.metrics = ScoreMetrics(settings.pipeline.name)
-        self._admin = AdminServer(settings.admin.host, settings.admin.port, self.metrics, self._not_ready)
+        self._admin = AdminServer(settings.admin.host, settings.admin.port_of("score"), self.metrics, self._not_ready)
         self._follower = ControlFollower.of(settings)
         self._store = _feature_store(settings)
         self._scoring = Scoring(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from penstock.schemas.events import TimeUnit
 from penstock.streams.settings_errors import shown, without_credentials, wrong
+
+Role = Literal["score", "watch", "judge"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""The agents, each an app and a consumer group of its own."""
 
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 _LONGEST_TOPIC = 249
@@ -198,5 +202,11 @@ class DeliverySettings(Section):
 
 
 class AdminSettings(Section):
+    """`port` is the score role's; the other roles take those after it, so that all can run on one machine."""
+
     host: str = Field(default="127.0.0.1", min_length=1)
-    port: int = Field(default=6066, ge=0, le=65535)
+    port: int = Field(default=6066, ge=0, le=65532)
+
+    def port_of(self, role: Role) -> int:
+        """0, any free port, stays 0."""
+        return self.port + ROLES.index(role) if self.port else 0

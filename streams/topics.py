@@ -15,6 +15,7 @@ from penstock.schemas.errors import PenstockError
 from penstock.schemas.topics import Topic
 from penstock.streams import kafka
 from penstock.streams.settings import Settings
+from penstock.streams.settings_sections import Role
 
 
 class TopicRefused(PenstockError):
@@ -124,7 +125,7 @@ def _differences(topic: Topic, found: FoundTopic, partitions: int) -> Iterator[D
         yield Difference(topic.name, "partitions", str(found.partitions), str(expected), fix)
     for setting, wanted in topic.settings().items():
         value = found.settings.get(setting)
-        if value is not None and not _ENOUGH[setting](value, wanted):
+        if value is not None and (enough := _ENOUGH.get(setting)) and not enough(value, wanted):
             fix = f"kafka-configs.sh --alter --topic {topic.name} --add-config {setting}={wanted}"
             yield Difference(topic.name, setting, value, wanted, fix)
 
@@ -142,6 +143,7 @@ _ENOUGH: dict[str, Callable[[str, str], bool]] = {
     "retention.ms": _kept_as_long,
     "max.message.bytes": _at_least,
 }
+"""What else a topic is created with is a matter of taste, and of its owner."""
 
 
 async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, FoundTopic]:
@@ -160,19 +162,29 @@ async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     return {name: FoundTopic(described[name], settings[name]) for name in wanted}
 
 
-async def require(settings: Settings) -> None:
-    """Whether a score worker can read and write, before it tries: Kafka's clients would wait, and not say for what.
+async def require(settings: Settings, role: Role = "score") -> None:
+    """Whether a worker can read and write, before it tries: Kafka's clients would wait, and not say for what.
 
     Raises TopicMissing, TooFewPartitions, UnreachableError and AccessRefused.
     """
     topics = settings.topics
-    outputs = [topics.predictions, topics.dead_letters, *([topics.scored] if settings.scored.enabled else [])]
+    used: dict[Role, tuple[Topic, ...]] = {
+        "score": (
+            topics.events,
+            topics.predictions,
+            topics.dead_letters,
+            *([topics.scored] if settings.scored.enabled else []),
+        ),
+        "watch": (topics.scored, topics.labels, topics.state, topics.summaries),
+        "judge": (topics.summaries, topics.alerts, topics.state),
+    }
     async with kafka.consumer(settings.kafka) as client:
-        expected = len(await kafka.partitions(client, topics.events.name))
-        for topic in outputs:
+        source, *others = used[role]
+        expected = len(await kafka.partitions(client, source.name))
+        for topic in others:
             partitions = len(await kafka.partitions(client, topic.name))
-            if partitions < expected:
-                raise TooFewPartitions(topic.name, partitions, topics.events.name, expected)
+            if topic.partitions is None and partitions < expected:
+                raise TooFewPartitions(topic.name, partitions, source.name, expected)
 
 
 async def inspect(settings: Settings, *, deadline_s: float = kafka.START_DEADLINE_S) -> Comparison:

@@ -25,6 +25,7 @@ from typing import Any
 import aiokafka
 import faust
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -57,6 +58,7 @@ class BlockOptions:
     drain_s         how long a rebalance or a stop waits for blocks in flight
     exactly_once    offsets travel in transactions; Faust commits nothing
     instance_id     static membership of the consumer group
+    co_partitioned  give a worker the same partition numbers of every topic
     """
 
     kafka: Mapping[str, Any]
@@ -69,6 +71,7 @@ class BlockOptions:
     drain_s: float = 5.0
     exactly_once: bool = False
     instance_id: str | None = None
+    co_partitioned: bool = False
 
 
 PartitionsCallback = Callable[[set[TP]], Awaitable[None]]
@@ -301,7 +304,7 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: BlockTransport) -> aiokafka.AIOKafkaConsumer:
         conf, options = self.app.conf, self.app.blocks
-        self._assignor = RoundRobinPartitionAssignor
+        self._assignor = RangePartitionAssignor if options.co_partitioned else RoundRobinPartitionAssignor
         return aiokafka.AIOKafkaConsumer(
             **options.kafka,
             client_id=conf.broker_client_id,

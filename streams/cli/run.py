@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from penstock.streams.embedded_session import Session
     from penstock.streams.settings import Settings
     from penstock.streams.supervisor import Worker
-
-ROLES = ("score",)
-"""What `up` runs; `penstock.streams.app` knows what each does."""
 
 worker_app = typer.Typer(help="Run one role in this process, for a cluster.", no_args_is_help=True)
 
@@ -39,12 +36,38 @@ def score(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     Example: [bold]penstock worker score -c /etc/penstock/flights.toml[/bold]
     """
+    _run("score", config)
+
+
+@worker_app.command()
+def watch(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Summarise the scored log and join it with the labels, until SIGTERM or Ctrl-C.
+
+    Start as many as the scored log has partitions, or fewer: one keeps up with several score workers.
+
+    Example: [bold]penstock worker watch -c /etc/penstock/flights.toml[/bold]
+    """
+    _run("watch", config)
+
+
+@worker_app.command()
+def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Judge the summaries and raise alerts, until SIGTERM or Ctrl-C.
+
+    One worker judges; a second one stands by and takes over within seconds.
+
+    Example: [bold]penstock worker judge -c /etc/penstock/flights.toml[/bold]
+    """
+    _run("judge", config)
+
+
+def _run(role: str, config: Path) -> NoReturn:
     settings = load_settings(config)
     # The imports below take seconds, in which there is nothing to finish yet.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from penstock.streams.worker import run_worker
 
-    code = run_worker("score", settings)
+    code = run_worker(role, settings)
     # All is committed and closed; taking torch apart object by object would delay a restart by seconds.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -114,11 +137,12 @@ def _embedded(config: Path, data: Path | None, brokers: int) -> Iterator[Session
 
 
 def _workers(config: Path, session: Session | None) -> list[Worker]:
+    from penstock.streams.settings_sections import ROLES
     from penstock.streams.supervisor import Worker
 
     environment = {**os.environ, **(session.environment() if session else {})}
     command = [sys.executable, "-m", "penstock", "worker"]
-    return [Worker(role, [*command, role, "--config", str(config)], environment) for role in ROLES]
+    return [Worker(role, [*command, role, "--config", str(config)], environment) for role in ROLES[:1]]
 
 
 def _report(settings: Settings, session: Session | None, created: int) -> None:
