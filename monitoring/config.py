@@ -60,11 +60,13 @@ class AlertsConfig:
 
     confirm        N of T: so many alarms of one cause among the last T segments raise an alert
     clear_after    segments without an alarm of its causes until an alert is cleared
-    cool_down_s    event time after a clearance in which the same family does not raise again; it is counted
+    cool_down_s    event time after a clearance in which the same signals do not raise again; it is recorded
+    remind_s       event time between two reminders of an alert whose alarms go on
     severity       family → severity, over the defaults
     """
 
     confirm: tuple[int, int] = (1, 1)
     clear_after: int = 50
     cool_down_s: float = 3600.0
+    remind_s: float = 3600.0
     severity: dict[str, str] = field(default_factory=dict)

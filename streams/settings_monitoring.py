@@ -93,6 +93,7 @@ class AlertsSettings(Section):
     confirm: Annotated[tuple[int, int], Field(strict=False)] = (1, 1)
     clear_after: int = Field(default=50, ge=1)
     cool_down_s: float = Field(default=3600.0, ge=0)
+    remind_s: float = Field(default=3600.0, gt=0)
     severity: dict[str, Literal["info", "warning", "critical"]] = Field(default={})
     log: bool = True
     webhook: Annotated[str, AfterValidator(_check_webhook)] | None = None
@@ -111,5 +112,6 @@ class AlertsSettings(Section):
             confirm=self.confirm,
             clear_after=self.clear_after,
             cool_down_s=self.cool_down_s,
+            remind_s=self.remind_s,
             severity=dict(self.severity),
         )
