@@ -23,6 +23,10 @@ CONTROL_SCHEMA = (SCHEMA_HEADER, b"control/1")
 DECISION_SCHEMA = (SCHEMA_HEADER, b"decision/1")
 DEAD_LETTER_SCHEMA = (SCHEMA_HEADER, b"dead-letter/1")
 SCORED_SCHEMA = (SCHEMA_HEADER, b"scored/1")
+SUMMARY_SCHEMA = (SCHEMA_HEADER, b"summary/1")
+
+CHECKSUM_HEADER = "penstock-crc32"
+"""The CRC-32 of a binary record's value, eight hexadecimal digits."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -53,13 +57,22 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=False):
 
 
 class Label(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The true outcome of an event, arriving later. A label that echoes `source` is joined without an index."""
+    """The true outcome of an event, arriving later. `penstock.schemas.labels` reads and writes it.
+
+    id      the event's
+    label   0 or 1, false or true; the number of a class; a value
+    time    when the outcome became known, Unix ms: of two labels of one event the later counts
+    key     the event's, so that the label comes to the partition of its prediction
+    source  the event's, echoed from the prediction: the label goes to that partition whatever its key
+    origin  where it was found out, for labels beside the usual ones: `manual`
+    """
 
     id: str
     label: float
     time: int
     key: str | None = None
     source: Source | None = None
+    origin: str | None = None
 
 
 class ModelRef(msgspec.Struct, frozen=True, order=True):
