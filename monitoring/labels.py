@@ -28,7 +28,7 @@ from penstock.schemas.label_runs import (
 )
 
 OPEN_ROWS = 2048
-"""The newest run takes labels up to so many, and its record is written again each time; then it is sealed."""
+"""The newest run takes so many labels at most, and its record is written again each time; then it is sealed."""
 _BATCH_ROWS = 1 << 16
 _LARGEST_RUN = 1 << 20
 """Labels: 21 MB, the most that one merge writes again."""
@@ -55,7 +55,7 @@ class Joined(NamedTuple):
 
 
 class LabelRuns:
-    """The labels of one partition: at most `limit`; when there are more, the ones that came first go.
+    """The labels of one partition: at most `limit`; when there are more, an eighth that came first goes.
 
     Of several labels of one event the one with the latest time counts, at equal times the one that came last.
 
@@ -69,7 +69,7 @@ class LabelRuns:
     array([ 0., nan,  1.])
     """
 
-    def __init__(self, limit: int = 10_000_000) -> None:
+    def __init__(self, limit: int = 10_000_000, *, open_rows: int = OPEN_ROWS) -> None:
         if limit < 16:
             raise ValueError(f"a limit of {limit} labels; expected at least 16")
         self.limit = limit
@@ -81,6 +81,7 @@ class LabelRuns:
         self._latest: dict[int, int] = {}  # time of each sealed run's latest label
         self._next = 0
         self._largest = min(_LARGEST_RUN, limit // 8)
+        self._open_rows = min(open_rows, self._largest, OPEN_ROWS)
         self._published: dict[str, int] = {}  # keys of the records that restore would find → run
         self._manifest: Manifest | None = None
         self._open_published: Run = _EMPTY
@@ -120,7 +121,7 @@ class LabelRuns:
                 batch = batch.take(current)
             if batch.rows:
                 self._open = merge(self._open, sorted_run(*batch))
-            if self._open.rows > min(OPEN_ROWS, self._largest):
+            if self._open.rows > self._open_rows:
                 self._seal()
         self._evict()
 
@@ -180,16 +181,15 @@ class LabelRuns:
         return changed
 
     @classmethod
-    def restore(cls, items: Iterable[tuple[str, bytes | None]], limit: int = 10_000_000) -> LabelRuns:
+    def restore(
+        cls, items: Iterable[tuple[str, bytes | None]], limit: int = 10_000_000, *, open_rows: int = OPEN_ROWS
+    ) -> LabelRuns:
         """The store whose `changes` left these records, the latest of each key. No record at all is an empty store.
 
         Raises CorruptLabels when a record is missing or is not what was written.
         """
-        latest = {}
-        for key, value in items:
-            latest[key] = value
-        records = {key: value for key, value in latest.items() if value is not None}
-        store = cls(limit)
+        records = {key: value for key, value in dict(items).items() if value is not None}
+        store = cls(limit, open_rows=open_rows)
         if (found := records.pop(_MANIFEST, None)) is not None:
             manifest = decode_manifest(_MANIFEST, found)
             store._manifest, store._next, store._horizon = manifest, manifest.next, manifest.horizon
@@ -198,7 +198,7 @@ class LabelRuns:
                 store._keep(number, _run(records, number, parts))
         if (value := records.pop(_OPEN, None)) is not None:
             store._open = store._open_published = decode_run(_OPEN, value, _OPEN_NUMBER, 0, 1)
-        store._published = {key: -1 for key in records}
+        store._published = dict.fromkeys(records, -1)
         return store
 
     def _current(self, run: Run) -> Run:

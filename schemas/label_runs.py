@@ -154,7 +154,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """
+    """One record; its checksum stands in front.
+
     >>> decode_manifest("manifest", encode_manifest(Manifest([(0, 1)], 1))).runs
     [(0, 1)]
     """

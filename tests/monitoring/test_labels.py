@@ -24,8 +24,8 @@ def put(runs: LabelRuns, labels: list[tuple[int, float, int]]) -> None:
 def known(runs: LabelRuns, hashes: list[int]) -> dict[int, tuple[float, int]]:
     values, times, found = runs.join(np.array(hashes, np.uint64))
     return {
-        hash: (value, time)
-        for hash, value, time, has in zip(hashes, values.tolist(), times.tolist(), found.tolist(), strict=True)
+        event: (value, time)
+        for event, value, time, has in zip(hashes, values.tolist(), times.tolist(), found.tolist(), strict=True)
         if has
     }
 
@@ -45,13 +45,12 @@ class Topic:
 
 
 class Histories(RuleBasedStateMachine):
-    """The model: hash → (value, time)."""
+    """The model: hash of an event → (value, time)."""
 
-    @initialize(limit=st.sampled_from([16 * 128, 16 * 1024]))
-    def begin(self, limit: int) -> None:
-        self.limit = limit  # small runs, so that short histories seal and merge them; never so many labels
-        self.runs = LabelRuns(limit)
-        self.runs._largest = 40
+    @initialize(open_rows=st.sampled_from([1, 4, 20]))
+    def begin(self, open_rows: int) -> None:
+        self.open_rows = open_rows  # so few that short histories seal runs and merge them
+        self.runs = LabelRuns(open_rows=open_rows)
         self.model: dict[int, tuple[float, int]] = {}
         self.horizon = -(2**63)
         self.topic = Topic()
@@ -59,15 +58,15 @@ class Histories(RuleBasedStateMachine):
     @rule(labels=LABELS)
     def put(self, labels: list[tuple[int, float, int]]) -> None:
         put(self.runs, labels)
-        for hash, value, time in labels:
-            if time >= self.horizon and time >= self.model.get(hash, (0.0, time))[1]:
-                self.model[hash] = (value, time)
+        for event, value, time in labels:
+            if time >= self.horizon and time >= self.model.get(event, (0.0, time))[1]:
+                self.model[event] = (value, time)
 
     @rule(before=TIME)
     def expire(self, before: int) -> None:
         self.runs.expire(before)
         self.horizon = max(self.horizon, before)
-        self.model = {hash: known for hash, known in self.model.items() if known[1] >= self.horizon}
+        self.model = {event: known for event, known in self.model.items() if known[1] >= self.horizon}
 
     @rule()
     def publish(self) -> None:
@@ -77,8 +76,7 @@ class Histories(RuleBasedStateMachine):
     def restart(self, data: st.DataObject) -> None:
         self.topic.write(self.runs.changes())
         items = data.draw(st.permutations(sorted(self.topic.latest.items())))
-        self.runs = LabelRuns.restore(items, self.limit)
-        self.runs._largest = 40
+        self.runs = LabelRuns.restore(items, open_rows=self.open_rows)
         assert self.runs.changes() == []
 
     @invariant()
