@@ -17,7 +17,7 @@ Kind = Literal["summary", "quality", "operations"]
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where in the stream the judge stands when it observes.
+    """Where in the stream the judge stands when it observes. Operations have no rows: their offsets are 0.
 
     time    event time, Unix ms: of the newest row, or the watermark
     model   NAME@VERSION that answered most of the segment's rows
@@ -68,7 +68,7 @@ class OpenAlert(msgspec.Struct):
     model: str | None
     kind: Kind
     routing_revision: int | None
-    evidence: Whereabouts
+    evidence: Whereabouts | None
     severity: Severity
     suppressed: str | None
     first_seen: int

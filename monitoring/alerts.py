@@ -168,16 +168,17 @@ class AlertBook:
         return next((alert for alert in self._state.open if (alert.story, alert.model) == (story, model)), None)
 
     def _opened(self, story: str, position: Position, severity: Severity, held_back: str | None) -> OpenAlert:
-        content = (self._pipeline, story, position.model, position.kind, position.partition, position.first_offset)
+        rows = None
+        if position.kind != "operations":
+            first, last, ids = position.first_offset, position.last_offset, list(position.ids[:IDS_SHOWN])
+            rows = Whereabouts(position.partition, first, last, ids)
         alert = OpenAlert(
-            id=f"{story}-{hashlib.blake2b(msgspec.json.encode(content), digest_size=5).hexdigest()}",
+            id=_alert_id(self._pipeline, story, position),
             story=story,
             model=position.model,
             kind=position.kind,
             routing_revision=position.routing_revision,
-            evidence=Whereabouts(
-                position.partition, position.first_offset, position.last_offset, list(position.ids[:IDS_SHOWN])
-            ),
+            evidence=rows,
             severity=severity,
             suppressed=held_back,
             first_seen=position.time,
@@ -285,3 +286,10 @@ class AlertBook:
             acknowledged_by=alert.acknowledged_by,
             note=alert.note,
         )
+
+
+def _alert_id(pipeline: str, story: str, position: Position) -> str:
+    """The same whenever the same stream is judged."""
+    where = (position.kind, position.partition, position.segment, position.first_offset, position.time)
+    content = msgspec.json.encode((pipeline, story, position.model, *where))
+    return f"{story}-{hashlib.blake2b(content, digest_size=5).hexdigest()}"

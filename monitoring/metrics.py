@@ -18,8 +18,32 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2
 _ROWS = (1, 4, 16, 64, 256, 1024, 2048, 4096, 16384)
 
 
-class ScoreMetrics:
-    """Counters of one score worker, in a registry of its own: several can live in one process.
+class PipelineMetrics:
+    """Figures of one worker of a pipeline, in a registry of its own: several can live in one process.
+
+    Every figure carries the label `pipeline`, first of all.
+    """
+
+    def __init__(self, pipeline: str) -> None:
+        self.registry = CollectorRegistry()
+        self._pipeline = pipeline
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, ["pipeline", *labels], registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, ["pipeline", *labels], registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+        return Histogram(name, text, ["pipeline", *labels], registry=self.registry, buckets=tuple(buckets))
+
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class ScoreMetrics(PipelineMetrics):
+    """Counters of one score worker.
 
     >>> metrics = ScoreMetrics("flights")
     >>> metrics.count_window(rows=3, dead_letters=[("decode", "not_json")])
@@ -28,8 +52,7 @@ class ScoreMetrics:
     """
 
     def __init__(self, pipeline: str) -> None:
-        self.registry = CollectorRegistry()
-        self._pipeline = pipeline
+        super().__init__(pipeline)
         self._events = self._counter("penstock_events", "Events taken from the events topic.").labels(pipeline)
         self._predictions = self._counter("penstock_predictions", "Events that ended as a prediction.").labels(pipeline)
         self._dead_letters = self._counter(
@@ -52,24 +75,12 @@ class ScoreMetrics:
         self._latency = self._histogram(
             "penstock_latency_seconds", "From the event's broker timestamp to its window's scores.", _SECONDS
         ).labels(pipeline)
-        self._serving = Gauge(
-            "penstock_model_serving",
-            "1 for the model that serves.",
-            ["pipeline", "model", "version", "bit_stable"],
-            registry=self.registry,
+        self._serving = self._gauge(
+            "penstock_model_serving", "1 for the model that serves.", "model", "version", "bit_stable"
         )
-        self.partitions = Gauge(
-            "penstock_partitions",
-            "Partitions of the events topic that this worker owns.",
-            ["pipeline"],
-            registry=self.registry,
+        self.partitions = self._gauge(
+            "penstock_partitions", "Partitions of the events topic that this worker owns."
         ).labels(pipeline)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, ["pipeline", *labels], registry=self.registry)
-
-    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
-        return Histogram(name, text, ["pipeline", *labels], registry=self.registry, buckets=tuple(buckets))
 
     def count_window(self, *, rows: int, dead_letters: Iterable[tuple[str, str]] = ()) -> None:
         """One window: `rows` predictions, and dead letters as (stage, error)."""
@@ -105,7 +116,3 @@ class ScoreMetrics:
         """This model serves from now on, and no other."""
         self._serving.clear()
         self._serving.labels(self._pipeline, model, str(version), str(bit_stable).lower()).set(1)
-
-    def exposition(self) -> bytes:
-        """All figures in Prometheus' text format."""
-        return generate_latest(self.registry)
