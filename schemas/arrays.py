@@ -1,4 +1,4 @@
-"""NumPy arrays in MessagePack: little-endian bytes with dtype and shape. Hooks for msgspec; nothing is ever unpickled."""
+"""NumPy arrays in MessagePack: little-endian bytes with dtype and shape, never unpickled. Hooks for msgspec."""
 
 from __future__ import annotations
 

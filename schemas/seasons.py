@@ -2,7 +2,8 @@
 
 A season of a column of numbers moves its values and stretches them:
 
-    x = (x' - centre) · sigma(t) + mean(t),   hence   x' = (x - shift(t)) / sigma(t),   shift(t) = mean(t) - centre · sigma(t)
+    x  = (x' - centre) · sigma(t) + mean(t)
+    x' = (x - shift(t)) / sigma(t)           with shift(t) = mean(t) - centre · sigma(t)
 
 x' is what the value would be at the average hour, in the value's own unit. Phases are of Unix time, UTC.
 """
@@ -40,8 +41,8 @@ def basis(times_ms: NDArray[np.int64], day: int = DAY_HARMONICS, week: int = WEE
 def fit(times_ms: NDArray[np.int64], means: Floats, deviations: Floats) -> Floats | None:
     """The season of a column from its segments' middle times, means and standard deviations (NaN where there is none).
 
-    Returns coefficients [2, WIDTH] float64 over `basis`: the mean, and the logarithm of the relative deviation, which is
-    zero on average. None where no season was found: the reference covers less than two days, or harmonics explain
+    Returns coefficients [2, WIDTH] float64 over `basis`: the mean, and the logarithm of the relative deviation, which
+    is zero on average. None where no season was found: the reference covers less than two days, or harmonics explain
     no more than chance would. A week's season needs two weeks.
     """
     times = np.asarray(times_ms, np.int64)
@@ -72,8 +73,10 @@ def shift(season: Floats, times_ms: NDArray[np.int64]) -> tuple[Floats, Floats]:
     return mean - season[0, 0] * sigma, sigma
 
 
-def harmonics(times_ms: NDArray[np.int64], values: Floats, day: int, week: int) -> Floats:
-    """Least squares of [m, columns] values on the harmonics that they justify.
+def harmonics(
+    times_ms: NDArray[np.int64], values: Floats, day: int, week: int, weights: Floats | None = None
+) -> Floats:
+    """Least squares, weighted by [m] `weights`, of [m, columns] values on the harmonics that they justify.
 
     Returns [1 + 2·day + 2·week, columns]; a column without a season keeps its mean and zeros. For each column the
     constant, the day and the day with the week compete by the Bayesian information criterion, for which m counts
@@ -83,8 +86,8 @@ def harmonics(times_ms: NDArray[np.int64], values: Floats, day: int, week: int) 
     chosen = np.zeros((1 + 2 * day + 2 * week, columns))
     if not count:
         return chosen
-    chosen[0] = values.mean(axis=0)
-    span = int(times_ms.max() - times_ms.min()) if count else 0
+    chosen[0] = np.average(values, axis=0, weights=weights)
+    span = int(times_ms.max() - times_ms.min()) * (count + 1) / count  # from middle to middle misses one segment
     widths = [1]
     if span >= 2 * DAY_MS and count >= 3 * (1 + 2 * day):
         widths.append(1 + 2 * day)
@@ -92,7 +95,8 @@ def harmonics(times_ms: NDArray[np.int64], values: Floats, day: int, week: int) 
         widths.append(len(chosen))
     if len(widths) == 1:
         return chosen
-    design = basis(times_ms, day, week)[:, : widths[-1]]
+    root = np.ones((count, 1)) if weights is None else np.sqrt(weights / weights.mean())[:, None]
+    design, values = basis(times_ms, day, week)[:, : widths[-1]] * root, values * root
     fits = [np.linalg.lstsq(design[:, :width], values, rcond=None)[0] for width in widths]
     rests = [values - design[:, :width] @ found for width, found in zip(widths, fits, strict=True)]
     squares = np.stack([np.sum(rest**2, axis=0) for rest in rests])

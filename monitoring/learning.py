@@ -1,0 +1,65 @@
+"""Learns a signal's reference from the stream itself: where none was given, and anew after an alarm."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.monitoring.reference import HistogramReference, fit_reference
+from penstock.schemas.summaries import FIXED_POINT, Signal, SignalCounts
+
+REBUILDS = (50, 100, 200, 400, 800)
+"""Segments from which a reference is built, and at which it is built again."""
+
+
+class Learner(msgspec.Struct):
+    """Keeps the counts of up to `REBUILDS[-1]` segments of one signal: 4 bytes per slot and segment.
+
+    first   segments before the first reference
+    """
+
+    first: int
+    counts: list[NDArray[np.uint32]] = []
+    times_ms: list[int] = []
+    finite: int = 0
+    sum_z: int = 0
+    sum_z2: int = 0
+    due: bool = False
+
+    def add(self, counts: SignalCounts, time_ms: int) -> None:
+        """Take one segment of the signal; `due` tells when to build."""
+        size = len(self.counts) + 1
+        self.due = self.due or size == self.first or (size > self.first and size in REBUILDS)
+        if self.done:
+            return
+        self.counts.append(counts.slots.astype(np.uint32))
+        self.times_ms.append(time_ms)
+        self.finite += counts.finite
+        self.sum_z += counts.sum_z
+        self.sum_z2 += counts.sum_z2
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to learn."""
+        return len(self.counts) >= max(self.first, REBUILDS[-1])
+
+    def build(self, signal: Signal) -> HistogramReference:
+        """The reference of what was learnt so far."""
+        self.due = False
+        mean, deviation = moments(signal, self.finite, self.sum_z / FIXED_POINT, self.sum_z2 / FIXED_POINT)
+        return fit_reference(
+            np.stack(self.counts), signal, np.array(self.times_ms, np.int64), mean=mean, deviation=deviation
+        )
+
+
+def moments(signal: Signal, finite: float, sum_z: float, sum_z2: float) -> tuple[float, float]:
+    """Mean and standard deviation in the signal's unit from the sums of its standardised values; NaN without any.
+
+    >>> moments(Signal("feature:x", "bins", np.empty(0), centre=10.0, spread=2.0), 4, 4.0, 20.0)
+    (12.0, 4.0)
+    """
+    if not finite:
+        return float("nan"), float("nan")
+    z = sum_z / finite
+    return signal.centre + signal.spread * z, signal.spread * max(sum_z2 / finite - z * z, 0.0) ** 0.5
