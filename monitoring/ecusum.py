@@ -207,7 +207,7 @@ class HistogramMonitor:
         since = int(self._bets.age[place, bet])
         degrees = len(reference.tilts)
         sums = self._state.recent.over(place, since)
-        mean, deviation = moments(one.signal, *sums[[recent.FINITE, recent.SUM_Z, recent.SUM_Z2]])
+        mean, deviation = moments(one.signal, *sums[[recent.FINITE, recent.SUM_Z, recent.SUM_Z2]].tolist())
         missing = reference.totals[MISSING if degrees else -1] / reference.rows
         before = {"missing": float(missing), "mean": reference.mean, "deviation": reference.deviation}
         after = {"missing": float(sums[recent.MISSING] / sums[recent.ROWS]), "mean": mean, "deviation": deviation}
