@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from penstock.monitoring.alarms import Alarm, Family
+from penstock.monitoring.alarms import Alarm, Aspect, Family
 from penstock.schemas.operations import OperationalReading
 
 
@@ -22,6 +22,7 @@ class Rule:
 
     signal: str
     family: Family
+    aspect: Aspect
     name: str
     figure: Callable[[OperationalReading], float | None]
     raise_at: float
@@ -51,12 +52,18 @@ class OperationsConfig:
     @property
     def rules(self) -> tuple[Rule, ...]:
         return (
-            Rule("non_finite", "numerics", "outputs", lambda reading: reading.non_finite, 1, 1),
-            Rule("dead_letters", "operations", "share", _dead_letters, self.dead_letters, self.dead_letters / 2),
-            Rule("redis", "operations", "share", _redis, self.redis, self.redis / 2),
-            Rule("latency", "operations", "ms", lambda r: r.latency_ms, self.latency_ms, self.latency_ms / 2, 3),
-            Rule("behind", "operations", "s", lambda r: r.behind_ms / 1000, self.behind_s, self.behind_s / 3, 2),
-            Rule("label_age", "labels", "s", _label_age, self.label_age_s, self.label_age_s / 2),
+            Rule("non_finite", "numerics", "fault", "outputs", lambda reading: reading.non_finite, 1, 1),
+            Rule(
+                "dead_letters", "operations", "rate", "share", _dead_letters, self.dead_letters, self.dead_letters / 2
+            ),
+            Rule("redis", "operations", "fault", "share", _redis, self.redis, self.redis / 2),
+            Rule(
+                "latency", "operations", "above", "ms", lambda r: r.latency_ms, self.latency_ms, self.latency_ms / 2, 3
+            ),
+            Rule(
+                "behind", "operations", "above", "s", lambda r: r.behind_ms / 1000, self.behind_s, self.behind_s / 3, 2
+            ),
+            Rule("label_age", "labels", "above", "s", _label_age, self.label_age_s, self.label_age_s / 2),
         )
 
 
@@ -115,7 +122,7 @@ class Operations(msgspec.Struct):
                 ]
                 if high:
                     yield Alarm(
-                        rule.family, f"{rule.signal}:{role}", "rule", "fault",
+                        rule.family, f"{rule.signal}:{role}", "rule", rule.aspect,
                         statistic=math.log(max(high) / rule.clear_at), threshold=0.0,
                         after={rule.name: max(high), "limit": rule.raise_at, "workers": float(len(high))},
                     )  # fmt: skip

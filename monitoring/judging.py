@@ -1,0 +1,230 @@
+"""The judge: from summaries to alerts. Pure and deterministic: no clock, no I/O; what it is told, in order, is all.
+
+Three kinds of things come in, each in the order of one topic: summaries of segments, summaries of labelled rows, and
+readings of the workers. Each part of a segment counts once. State is restored exactly, so a judge that was killed
+comes to the same alerts as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Literal
+
+import msgspec
+
+from penstock.monitoring.alarms import Alarm, Family
+from penstock.monitoring.alerts import AlertBook, Position
+from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
+from penstock.monitoring.histogram_families import FamilyState, HistogramFamilies
+from penstock.monitoring.known_signals import KnownSignals
+from penstock.monitoring.operations import Operations, OperationsConfig
+from penstock.monitoring.pace import Pace
+from penstock.monitoring.rates import Rates, RateState
+from penstock.monitoring.references import Followed, revision_of
+from penstock.monitoring.signals import family_of
+from penstock.schemas.alerts import Acknowledgement, Alert
+from penstock.schemas.errors import PenstockError
+from penstock.schemas.operations import OperationalReading
+from penstock.schemas.profile import ReferenceProfile
+from penstock.schemas.summaries import Summary
+
+Kind = Literal["summary", "quality"]
+
+_VERSION = 1
+SHARES: dict[Family, float] = {"data_drift": 0.5, "score_drift": 0.1, "joint_drift": 0.1}
+_REBUDGET = 1.1
+"""Thresholds follow the pace of the stream in steps of 10 %."""
+_OF_THE_MODEL: tuple[Family, ...] = ("data_drift", "score_drift", "joint_drift")
+"""Families that are judged against the reference of a model, and begin anew with the next."""
+
+
+class UnreadableJudge(PenstockError):
+    """The bytes are no snapshot of a judge, or one of another version.
+
+    >>> print(UnreadableJudge("version 2, not 1"))
+    The snapshot of the judge cannot be restored: version 2, not 1. Start the judge without it, or use the Penstock \
+that wrote it.
+    """
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(
+            f"The snapshot of the judge cannot be restored: {cause}. "
+            "Start the judge without it, or use the Penstock that wrote it."
+        )
+
+
+class _State(msgspec.Struct):
+    """`applied` is the highest segment and part per kind and partition."""
+
+    version: int
+    applied: list[tuple[str, int, int, int]]
+    followed: Followed
+    pace: Pace
+    budgeted: float
+    families: list[FamilyState]
+    rates: RateState
+    operations: Operations
+    book: bytes
+
+
+class Judge:
+    """Watches one pipeline's stream.
+
+    Args:
+        drift, labels, alerts: what to watch, and when to speak.
+        pipeline: its name, for the alerts.
+        profile: the reference profile of a model by its NAME@VERSION; None where it has none, and then the stream's
+            first segments are the reference.
+        sensitive: features whose figures must not reach a person.
+        operations: when the service itself is not well.
+
+    The false-alarm budget is of event time; how many segments that makes comes from the reference's times, then from
+    the stream.
+    """
+
+    def __init__(
+        self,
+        drift: DriftConfig,
+        labels: LabelsConfig,
+        alerts: AlertsConfig,
+        *,
+        pipeline: str,
+        profile: Callable[[str], ReferenceProfile | None],
+        sensitive: Collection[str] = (),
+        operations: OperationsConfig | None = None,
+    ) -> None:
+        self._drift, self._labels, self._alerts = drift, labels, alerts
+        self._pipeline, self._profile, self._sensitive = pipeline, profile, tuple(sensitive)
+        self._operations_config = operations or OperationsConfig()
+        self._applied: dict[tuple[str, int], tuple[int, int]] = {}
+        self._followed = Followed()
+        self._known: KnownSignals | None = None
+        self._pace = Pace()
+        self._budgeted = 0.0
+        self._families = HistogramFamilies(self._segments_per_alarm, reference_segments=drift.reference_segments)
+        self._rates = Rates(lambda: self._segments_per_alarm("numerics") * drift.segment_rows)
+        self._operations = Operations()
+        self._book = AlertBook(alerts, pipeline=pipeline, sensitive=sensitive)
+
+    def apply(self, summary: Summary) -> list[Alert]:
+        """What to tell after a segment's summary, or a part's; nothing for one that was applied before."""
+        if not self._is_new("summary", summary.partition, summary.segment, summary.part):
+            return []
+        return self._book.observe(self._judge(summary), position=_position(summary))
+
+    def operations(self, reading: OperationalReading) -> list[Alert]:
+        """What to tell after a worker's reading."""
+        alarms = self._operations.apply(reading, self._operations_config)
+        position = Position(
+            partition=-1, segment=-1, first_offset=-1, last_offset=-1, time=self._operations.now, kind="operations"
+        )
+        return self._book.observe(alarms, position=position)
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> list[Alert]:
+        """A person has an alert: its state to tell, or nothing where it is not open."""
+        return self._book.acknowledge(acknowledgement.alert, acknowledgement.by, acknowledgement.note)
+
+    @property
+    def open(self) -> list[Alert]:
+        """The alerts that are not cleared, the oldest first."""
+        return self._book.open
+
+    def snapshot(self) -> bytes:
+        """Everything the judge knows, for `restore`."""
+        return msgspec.msgpack.encode(
+            _State(
+                _VERSION,
+                [(kind, partition, *applied) for (kind, partition), applied in self._applied.items()],
+                self._followed,
+                self._pace,
+                self._budgeted,
+                self._families.state(),
+                self._rates.state(),
+                self._operations,
+                self._book.snapshot(),
+            )
+        )
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from where a judge of the same settings stopped. Raises UnreadableJudge, UnreadableBook."""
+        try:
+            version = msgspec.msgpack.decode(snapshot, type=_Version).version
+            if version != _VERSION:
+                raise UnreadableJudge(f"version {version}, not {_VERSION}")
+            state = msgspec.msgpack.decode(snapshot, type=_State)
+        except msgspec.DecodeError as error:
+            raise UnreadableJudge(str(error).rstrip(".")) from error
+        self._applied = {(kind, partition): (segment, part) for kind, partition, segment, part in state.applied}
+        self._followed, self._pace, self._budgeted = state.followed, state.pace, state.budgeted
+        self._known = None
+        self._families.restore(state.families)
+        self._rates.restore(state.rates)
+        self._operations = state.operations
+        self._book = AlertBook.restore(state.book, self._alerts, pipeline=self._pipeline, sensitive=self._sensitive)
+
+    def _is_new(self, kind: Kind, partition: int, segment: int, part: int) -> bool:
+        if (segment, part) <= self._applied.get((kind, partition), (-1, -1)):
+            return False
+        self._applied[kind, partition] = segment, part
+        return True
+
+    def _judge(self, summary: Summary) -> list[Alarm]:
+        if not summary.rows:
+            return []
+        before = self._followed.reference
+        current = self._followed.admit(summary.partition, summary.reference, revision_of(summary))
+        if self._followed.reference != before:
+            self._begin(self._followed.reference)
+        self._pace.advance(summary.event_times[1])
+        self._rebudget()
+        time_ms = sum(summary.event_times) // 2
+        counts = summary.signals
+        if not current:  # counted against the bins of another model
+            counts = {name: found for name, found in counts.items() if family_of(name) not in _OF_THE_MODEL}
+        alarms = self._families.update(counts, rows=summary.rows, time_ms=time_ms, known=self._known_signals)
+        return alarms + self._rates.update(summary)
+
+    def _begin(self, reference: str | None) -> None:
+        """Against another model's reference."""
+        self._known = None
+        self._families.forget(_OF_THE_MODEL)
+        if self._pace.newest is None:
+            profile = None if reference is None else self._profile(reference)
+            self._pace = Pace.of(profile, self._drift.segment_rows)
+
+    def _known_signals(self) -> KnownSignals:
+        if self._known is None:
+            profile = None if self._followed.reference is None else self._profile(self._followed.reference)
+            self._known = KnownSignals(
+                profile, self._drift.segment_rows, sensitive=self._sensitive, seasonal=self._drift.seasonal
+            )
+        return self._known
+
+    def _segments_per_alarm(self, family: Family) -> float:
+        week = self._drift.segments_per_week or self._pace.segments_per_week
+        return week / self._drift.false_alarms_per_week / SHARES.get(family, 0.05)
+
+    def _rebudget(self) -> None:
+        pace = self._pace.segments_per_week
+        if not self._budgeted / _REBUDGET <= pace <= self._budgeted * _REBUDGET:
+            self._budgeted = pace
+            self._families.rebudget()
+            self._rates.rebudget()
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+def _position(summary: Summary) -> Position:
+    return Position(
+        partition=summary.partition,
+        segment=summary.segment,
+        first_offset=summary.first_offset,
+        last_offset=summary.last_offset,
+        time=summary.event_times[1] if summary.rows else 0,
+        model=summary.reference or None,
+        routing_revision=revision_of(summary) if summary.served else None,
+        ids=tuple(summary.evidence.ids) if summary.evidence else (),
+    )
