@@ -71,7 +71,7 @@ class HistogramReference(msgspec.Struct, frozen=True):
     def shares(self) -> Floats:
         """[slots] probabilities, smoothed by half a row."""
         slots = len(self.totals)
-        shares: Floats = (self.totals + 0.5 / slots) / (self.rows + 0.5)
+        shares: Floats = (self.totals.astype(np.float64) + 0.5 / slots) / (self.rows + 0.5)
         return shares
 
 
@@ -205,7 +205,7 @@ def _borrow(dispersion: Floats, totals: NDArray[np.int64], degrees: int) -> None
     known = totals >= RARE
     if degrees:
         tails = degrees + np.flatnonzero(known[:BINS])
-        tail = np.max([*dispersion[:degrees], *dispersion[tails[:1]], *dispersion[tails[-1:]]])
+        tail = np.concatenate([dispersion[:degrees], dispersion[tails[:1]], dispersion[tails[-1:]]]).max()
     dispersion[degrees:][~known] = 1.0
     if degrees:
         for slot in (UNDER, OVER):
