@@ -176,7 +176,7 @@ def normal_scores(totals: NDArray[np.int64], signal: Signal) -> Floats:
     score = ndtri(np.cumsum(share)[held] - share[held] / 2)
     score = np.interp(np.arange(len(order)), np.flatnonzero(held), score)
     basis = [np.ones(len(order))]
-    for degree in range(1, min(DEGREES, np.count_nonzero(held) - 1) + 1):
+    for degree in range(1, min(DEGREES, int(np.count_nonzero(held)) - 1) + 1):
         power = score**degree
         for lower in basis:
             power = power - (share @ (power * lower)) * lower
