@@ -23,7 +23,6 @@ CONTROL_SCHEMA = (SCHEMA_HEADER, b"control/1")
 DECISION_SCHEMA = (SCHEMA_HEADER, b"decision/1")
 DEAD_LETTER_SCHEMA = (SCHEMA_HEADER, b"dead-letter/1")
 SCORED_SCHEMA = (SCHEMA_HEADER, b"scored/1")
-SUMMARY_SCHEMA = (SCHEMA_HEADER, b"summary/1")
 
 CHECKSUM_HEADER = "penstock-crc32"
 """The CRC-32 of a binary record's value, eight hexadecimal digits."""

@@ -9,6 +9,7 @@ wrong: the header `penstock-crc32` of the record holds the CRC-32 of the value, 
 |---|---|
 | id, key | string, binary or null |
 | offset, event_time, timestamp, routing_revision | int64; times in Unix ms, `timestamp` is the broker's |
+| size | int32 bytes of the event's value; records of before it was written lack it |
 | floats, integers | fixed_size_list of float32 (NaN: missing), int64 (-2^63: missing; bools 0 and 1) |
 | category:NAME | dictionary of string, null: missing |
 | vector:NAME | fixed_size_list of float32, all NaN: missing |
@@ -35,10 +36,9 @@ from numpy.typing import NDArray
 from penstock.schemas import arrow_columns
 from penstock.schemas.columns import Category, Columns, Floats, Layout
 from penstock.schemas.errors import PenstockError
-from penstock.schemas.records import SCORED_SCHEMA
+from penstock.schemas.records import CHECKSUM_HEADER, SCORED_SCHEMA
 from penstock.schemas.topics import SCORED_RECORD_LIMIT
 
-CHECKSUM_HEADER = "penstock-crc32"
 _METADATA = b"penstock"
 _UNREADABLE = (
     pa.ArrowException, msgspec.MsgspecError, OSError,  # no Arrow, no metadata
@@ -101,6 +101,7 @@ class ScoredBlock:
     partition          of the events topic
     scored_at          Unix ms
     runtime            what computed the scores: equal bit by bit only where this is equal
+    sizes              [rows] int32 bytes of the event's value; None in a record of before they were written
     """
 
     ids: list[str]
@@ -120,6 +121,7 @@ class ScoredBlock:
     partition: int
     scored_at: int
     runtime: str
+    sizes: NDArray[np.int32] | None = None
 
     @property
     def rows(self) -> int:
@@ -207,6 +209,7 @@ def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
         "offset": pa.array(block.offsets),
         "event_time": pa.array(block.event_times),
         "timestamp": pa.array(block.timestamps),
+        "size": None if block.sizes is None else pa.array(block.sizes),
         "floats": arrow_columns.matrix(columns.floats),
         "integers": arrow_columns.matrix(columns.integers),
         **{
@@ -276,4 +279,5 @@ def _read(value: bytes) -> ScoredBlock:
         partition=about.partition,
         scored_at=about.scored_at,
         runtime=about.runtime,
+        sizes=numbers("size") if "size" in batch.schema.names else None,
     )

@@ -1,4 +1,4 @@
-"""What a scored window becomes: predictions, the scored log and dead letters, partition by partition.
+"""What a scored window becomes: predictions, rows of the scored log and dead letters, partition by partition.
 
 Every event ends in exactly one of them: a prediction, which the log repeats with its features, or a dead letter.
 """
@@ -22,9 +22,10 @@ from penstock.schemas.dead_letters import DeadLetter, Header
 from penstock.schemas.events import Rejection
 from penstock.schemas.predictions import PredictionEncoder
 from penstock.schemas.records import PREDICTION_SCHEMA, ModelRef
-from penstock.schemas.scored import RowTooLarge, ScoredBlock, encode
+from penstock.schemas.scored import RowTooLarge, ScoredBlock
 from penstock.schemas.topics import Topics
 from penstock.streams.delivery import OutputRecord
+from penstock.streams.scored_log import ScoredLog
 from penstock.streams.scoring import Run, Window, dense, select
 
 CHAMPION = "champion"
@@ -37,6 +38,13 @@ Records = dict[str, list[OutputRecord]]
 """Topic → the records to write to it, in order."""
 
 
+class Made(NamedTuple):
+    """What came of a run of a window: records to write at once, and rows for the scored log."""
+
+    records: Records
+    scored: ScoredBlock | None
+
+
 class Sources(NamedTuple):
     """The records that rows come from, column by column."""
 
@@ -44,6 +52,7 @@ class Sources(NamedTuple):
     headers: list[Sequence[Header]]
     offsets: NDArray[np.int64]
     timestamps: NDArray[np.int64]
+    sizes: NDArray[np.int32]
 
     @classmethod
     def of(cls, window: Window, rows: NDArray[np.intp]) -> Sources:
@@ -53,6 +62,7 @@ class Sources(NamedTuple):
             [record.headers for record in records],
             np.fromiter(map(attrgetter("offset"), records), np.int64, len(records)),
             np.fromiter(map(attrgetter("timestamp"), records), np.int64, len(records)),
+            np.fromiter((len(record.value or b"") for record in records), np.int32, len(records)),
         )
 
     def prediction_headers(self) -> Iterable[Sequence[Header]]:
@@ -65,9 +75,10 @@ class OutputEncoder:
     """Writes the outputs of windows scored on one catalogue. Without `log_scored` there is no scored log."""
 
     def __init__(self, catalogue: Catalogue, topics: Topics, metrics: ScoreMetrics, *, log_scored: bool = True) -> None:
-        self._topics, self._metrics, self._log_scored = topics, metrics, log_scored
+        self._topics, self._metrics = topics, metrics
         self._aged = tuple(feature.name for feature in catalogue.looked_up_features)
-        self._withheld = frozenset(feature.name for feature in catalogue.features if feature.sensitive)
+        withheld = frozenset(feature.name for feature in catalogue.features if feature.sensitive)
+        self.log = ScoredLog(topics.scored.name, withheld) if log_scored else None
         self._encoder = PredictionEncoder(catalogue.layout.names)
 
     def warm_up(self) -> None:
@@ -85,28 +96,28 @@ class OutputEncoder:
             offsets=zero,
         )
 
-    def encode(self, window: Window, revision: int) -> list[Records]:
-        """The records to write for each run of the window, in the order of its events."""
+    def encode(self, window: Window, revision: int) -> list[Made]:
+        """What to write for each run of the window, in the order of its events."""
         with self._metrics.stage("encode"):
             unscored = _unscored(window)
             made = [self._outputs_of(run, window, revision, window.dead + unscored) for run in window.runs]
         ended = [(bad.stage, bad.error) for _, dead in made for bad in dead]
         self._metrics.count_window(rows=len(window.records) - len(ended), dead_letters=ended)
-        return [records for records, _ in made]
+        return [outputs for outputs, _ in made]
 
     def _outputs_of(
         self, run: Run, window: Window, revision: int, rejected: Sequence[Rejection]
-    ) -> tuple[Records, list[Rejection]]:
+    ) -> tuple[Made, list[Rejection]]:
         dead = [bad for bad in rejected if run.start <= bad.position < run.stop]
         first, last = np.searchsorted(window.events.accepted, (run.start, run.stop)).tolist()
         rows = _but(np.arange(first, last), window, dead)
         predictions: list[OutputRecord] = []
-        scored: list[OutputRecord] = []
+        scored: ScoredBlock | None = None
         while len(rows):
             sources = Sources.of(window, rows)
             predictions, too_large = self._predictions(run, window, rows, sources, revision)
-            if not too_large and self._log_scored:
-                scored, too_large = self._scored(run, window, rows, sources, revision)
+            if not too_large and self.log is not None:
+                scored, too_large = self._scored(self.log, run, window, rows, sources, revision)
             if not too_large:
                 break
             dead += too_large
@@ -114,10 +125,9 @@ class OutputEncoder:
         dead.sort(key=lambda bad: bad.position)
         records = {
             self._topics.predictions.name: predictions,
-            self._topics.scored.name: scored,
             self._topics.dead_letters.name: [self._dead_letter(run, window, bad) for bad in dead],
         }
-        return records, dead
+        return Made(records, scored), dead
 
     def _predictions(
         self, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int
@@ -152,8 +162,8 @@ class OutputEncoder:
         return records, too_large
 
     def _scored(
-        self, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int
-    ) -> tuple[list[OutputRecord], list[Rejection]]:
+        self, log: ScoredLog, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int
+    ) -> tuple[ScoredBlock | None, list[Rejection]]:
         events, scores, runtime = window.events, _scores(window), _runtime(window)
         everything: slice | NDArray[np.intp] = slice(int(rows[0]), int(rows[-1]) + 1) if dense(rows) else rows
         one = np.zeros(len(rows), np.int32)
@@ -175,13 +185,14 @@ class OutputEncoder:
             partition=run.partition,
             scored_at=time.time_ns() // 1_000_000,
             runtime=runtime.description,
+            sizes=sources.sizes,
         )
         try:
-            encoded = encode(block, self._withheld)
+            log.check(block)
         except RowTooLarge as error:
             row = int(rows[int(np.searchsorted(block.offsets, error.offset))])
-            return [], [Rejection(int(events.accepted[row]), "encode", "too_large", str(error))]
-        return [(None, record.value, record.headers) for record in encoded], []
+            return None, [Rejection(int(events.accepted[row]), "encode", "too_large", str(error))]
+        return block, []
 
     def _dead_letter(self, run: Run, window: Window, bad: Rejection) -> OutputRecord:
         source = window.records[bad.position]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Layout
+from penstock.schemas.records import CHECKSUM_HEADER
 from penstock.schemas.scored import (
-    CHECKSUM_HEADER,
     CorruptBlock,
     EncodedRecord,
     RowTooLarge,
@@ -60,6 +60,7 @@ def block(rows: int = 5, *, layout: Layout = FULL, outputs: int = 0, aged: tuple
         partition=3,
         scored_at=1_357_034_400_000,
         runtime="torch 2.15, CPU",
+        sizes=rng.integers(0, 9_000, rows).astype(np.int32),
     )
 
 

@@ -1,0 +1,225 @@
+"""Counting: from a segment's scored rows to its summary, in one pass over each column."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.monitoring.binning import PHASE_MS, PHASES, Binning, NumberTable
+from penstock.schemas.columns import MISSING_INTEGER, Category
+from penstock.schemas.evidence import EVIDENCE_ROWS, Evidence, draw
+from penstock.schemas.profile import INVALID, MISSING, SLOTS
+from penstock.schemas.scored import ScoredBlock
+from penstock.schemas.summaries import SignalCounts, Summary
+
+_LONGEST_TEXT = 200
+"""Characters of a category that evidence repeats."""
+
+
+@cache
+def _kernels() -> ModuleType:
+    """Loaded at first use: numba takes a second to import, and the first time ever some more to compile."""
+    from penstock.monitoring import counting_kernels
+
+    return counting_kernels
+
+
+def warm_up() -> None:
+    """Compile now rather than at the first segment."""
+    _kernels()
+
+
+def count(
+    block: ScoredBlock,
+    binning: Binning,
+    *,
+    segment: int,
+    part: int,
+    complete: bool,
+    watermark_before: int,
+    max_future_ms: int,
+    max_out_of_order_ms: int,
+    segment_rows: int | None = None,
+) -> Summary:
+    """The summary of a block whose rows are all of one segment.
+
+    A row by itself decides what it adds, so a block cut anywhere and counted in order, each part with the watermark
+    that the one before came to, merges to the summary of the whole.
+
+    watermark_before     of the partition, Unix ms; `NO_WATERMARK` at its beginning
+    max_future_ms        how far after its broker timestamp an event may be dated
+    max_out_of_order_ms  how far the watermark stays behind the newest event
+    segment_rows         where given, the offsets are checked to be of `segment`
+
+    Raises ValueError when rows are of another segment, or the block's features are not those of the binning.
+    """
+    rows = block.rows
+    if block.columns.layout != binning.layout or block.aged != binning.aged:
+        raise ValueError("the block's features are not those that the binning was made for")
+    if not rows:
+        return Summary(
+            block.partition, segment, part, complete, 0, -1, 0,
+            binning.reference, {}, (0, 0), (0, 0), watermark_before, 0, 0, {},
+        )  # fmt: skip
+    first, last = int(block.offsets[0]), int(block.offsets[-1])
+    if segment_rows is not None and not first // segment_rows == last // segment_rows == segment:
+        raise ValueError(f"offsets {first} to {last} are not of segment {segment}, of {segment_rows} rows")
+    times = block.event_times.astype(np.int64)
+    timestamps = block.timestamps.astype(np.int64)
+    lag = np.where(timestamps >= 0, timestamps - times, np.nan)
+    seen = np.array([watermark_before, 0, 0, 0, 0], np.int64)
+    _kernels().observe_times(times, timestamps, np.array([max_future_ms, max_out_of_order_ms], np.int64), seen)
+    watermark, late, bad, earliest, latest = seen.tolist()
+    values = _numbers(block, binning, lag)
+    names, table = binning.numbers, binning.number_table
+    if block.sizes is None and "size" in binning.signals:
+        place = names.index("size")
+        names, table = (*names[:place], *names[place + 1 :]), table.without(place)
+        values = np.delete(values, place, axis=0)
+    phases = (times // PHASE_MS % PHASES) if len(table.shifts) else np.zeros(rows, np.int64)
+    signals = _counted(names, values, table, phases)
+    signals.update(_categories(block, binning))
+    _mark_defaulted(signals, block)
+    signals.update(_outputs(block, binning))
+    return Summary(
+        partition=block.partition,
+        segment=segment,
+        part=part,
+        complete=complete,
+        first_offset=first,
+        last_offset=last,
+        rows=rows,
+        reference=binning.reference,
+        signals=signals,
+        event_times=(earliest, latest),
+        timestamps=(int(timestamps.min()), int(timestamps.max())),
+        watermark=watermark,
+        late_rows=late,
+        bad_time=bad,
+        served=_served(block),
+        evidence=_evidence(block, binning),
+    )
+
+
+def _numbers(block: ScoredBlock, binning: Binning, lag: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[signals, rows], in the order of `Binning.numbers`; a row without a value is NaN."""
+    columns, layout = block.columns, binning.layout
+    values = np.empty((len(binning.numbers), block.rows))
+    floats, integers = len(layout.floats), len(layout.integers)
+    features = np.empty((floats + integers + len(layout.vectors), block.rows))
+    features[:floats] = columns.floats.T
+    wide = features[floats : floats + integers]
+    wide[:] = columns.integers.T
+    wide[columns.integers.T == MISSING_INTEGER] = np.nan
+    for row, vector in zip(features[floats + integers :], columns.vectors, strict=True):
+        _kernels().norms(np.require(vector, np.float32, ["C", "A"]), row)
+    place = len(binning.number_features)
+    values[:place] = features[binning.number_features]
+    values[place : place + len(binning.aged)] = block.ages.T
+    place += len(binning.aged)
+    for name, category in zip(layout.categories, columns.categories, strict=True):
+        if name in binning.category_slots:
+            lengths = np.array([*map(len, category.values), np.nan])
+            values[place] = lengths[category.codes]
+            place += 1
+    values[place] = np.nan if block.sizes is None else block.sizes
+    values[place + 1] = lag
+    if binning.joint is not None:
+        joint = binning.joint
+        _kernels().distances(values[joint.features], joint.mean, joint.whitening, values[place + 2])
+    return values
+
+
+def _counted(
+    names: tuple[str, ...], values: NDArray[np.float64], table: NumberTable, phases: NDArray[np.int64]
+) -> dict[str, SignalCounts]:
+    signals, rows = values.shape
+    slots = np.empty((signals, SLOTS), np.int64)
+    sums, extremes = np.empty((signals, 3), np.int64), np.empty((signals, 2))
+    _kernels().count_numbers(values, *table, phases, slots, sums, extremes)
+    finite = rows - slots[:, MISSING] - slots[:, INVALID]
+    return {
+        name: SignalCounts(counted, present, total, squares, lowest, highest, outside)
+        for name, counted, present, (total, squares, outside), (lowest, highest) in zip(
+            names, slots, finite.tolist(), sums.tolist(), extremes.tolist(), strict=True
+        )
+    }
+
+
+def _categories(block: ScoredBlock, binning: Binning) -> Iterator[tuple[str, SignalCounts]]:
+    for name, category in zip(binning.layout.categories, block.columns.categories, strict=True):
+        slots = binning.category_slots.get(name)
+        if slots is not None:
+            other = len(slots)
+            table = np.array([*(slots.get(value, other) for value in category.values), other + 1], np.int64)
+            counted = np.bincount(table[category.codes], minlength=other + 2)
+            yield f"feature:{name}", SignalCounts(counted)
+
+
+def _mark_defaulted(signals: dict[str, SignalCounts], block: ScoredBlock) -> None:
+    if not block.defaulted.any():
+        return
+    for name, defaulted in zip(block.columns.layout.names, block.defaulted.sum(0).tolist(), strict=True):
+        if defaulted and (counts := signals.get(f"feature:{name}")) is not None:
+            signals[f"feature:{name}"] = SignalCounts(
+                counts.slots, counts.finite, counts.sum_z, counts.sum_z2,
+                counts.lowest, counts.highest, counts.out_of_range, defaulted,
+            )  # fmt: skip
+
+
+def _outputs(block: ScoredBlock, binning: Binning) -> Iterator[tuple[str, SignalCounts]]:
+    """The scores of each variant and, where the model has several outputs, which was the largest."""
+    for code, variant in _present(block.variants):
+        served = slice(None) if code is None else block.variants.codes == code
+        score = block.score[served].astype(np.float64)[None, :]
+        phases = np.zeros(score.shape[1], np.int64)
+        yield from _counted((f"score:{variant}",), score, binning.score_table, phases).items()
+        if binning.outputs and block.scores is not None:
+            scores = block.scores[served]
+            best = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), binning.outputs + 1)
+            best[(best >= binning.outputs) & (best != binning.outputs + 1)] = binning.outputs
+            yield f"class:{variant}", SignalCounts(np.bincount(best, minlength=binning.outputs + 2))
+
+
+def _present(category: Category) -> list[tuple[int | None, str]]:
+    """The values that rows have, with their codes; no code where all rows have the same."""
+    codes = category.codes
+    if (codes == codes[0]).all():
+        return [(None, category.values[codes[0]])]
+    return [(code, category.values[code]) for code in np.unique(codes).tolist()]
+
+
+def _served(block: ScoredBlock) -> dict[tuple[str, str, int], int]:
+    columns = (block.variants.codes, block.models.codes, block.routing_revisions)
+    if all((column == column[0]).all() for column in columns):
+        found = {tuple(int(column[0]) for column in columns): block.rows}
+    else:
+        found = Counter(zip(*(column.tolist() for column in columns), strict=True))
+    served: Counter[tuple[str, str, int]] = Counter()
+    for (variant, model, revision), rows in found.items():
+        served[block.variants.values[variant], block.models.values[model], revision] += rows
+    return dict(served)
+
+
+def _evidence(block: ScoredBlock, binning: Binning) -> Evidence:
+    order = draw(block.offsets)
+    few = np.argsort(order)[:EVIDENCE_ROWS] if block.rows > EVIDENCE_ROWS else np.argsort(order)
+    columns, layout = block.columns.take(few), binning.layout
+    values: dict[str, list[float | str | None]] = {}
+    for i, name in enumerate(layout.floats):
+        values[name] = [value if value == value else None for value in columns.floats[:, i].tolist()]
+    for i, name in enumerate(layout.integers):
+        values[name] = [None if value == MISSING_INTEGER else value for value in columns.integers[:, i].tolist()]
+    for name, category in zip(layout.categories, columns.categories, strict=True):
+        values[name] = [None if text is None else text[:_LONGEST_TEXT] for text in category.decoded()]
+    return Evidence(
+        offsets=block.offsets[few].tolist(),
+        ids=[block.ids[row] for row in few.tolist()],
+        values={name: shown for name, shown in values.items() if name in binning.shown},
+        scores=block.score[few].tolist(),
+    )
