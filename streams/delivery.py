@@ -22,16 +22,24 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from faust.types import TP
 from mode import Service
 
+from penstock.schemas.scored import ScoredBlock
+
 IN_FLIGHT = 8
 """Groups that may wait for Kafka's confirmation at once; more would only grow memory."""
+
+ENOUGH_ROWS = 256
+"""So many rows of the scored log are written at once: gathering more would save nothing."""
+
+GATHER_S = 0.05
+"""How long rows may wait for others: well below the commit interval, which waits for them."""
 
 FAILED = 70
 """Exit code of a worker that stopped because going on could have lost or doubled events; a supervisor restarts it."""
@@ -57,6 +65,7 @@ class Outputs(NamedTuple):
     next_offset   what to commit when they are written
     generation    of the consumer group in which the input was fetched
     acknowledge   called once, when the offset is committed (exactly once) or may be committed (at least once)
+    scored        rows for the scored log; they may be written with those of later runs
     """
 
     tp: TP
@@ -64,6 +73,17 @@ class Outputs(NamedTuple):
     next_offset: int
     generation: int
     acknowledge: Callable[[], None]
+    scored: ScoredBlock | None = None
+
+
+class Log(Protocol):
+    """Makes records of gathered rows."""
+
+    topic: str
+
+    def records(self, blocks: Sequence[ScoredBlock]) -> list[OutputRecord]:
+        """Blocks of one partition in order, as few records."""
+        ...
 
 
 class Delivery(Protocol):
@@ -101,7 +121,8 @@ def _fill(batch: Any, records: Sequence[OutputRecord], timestamp: int) -> int:
     return len(records)
 
 
-async def _send_all(producer: AIOKafkaProducer, outputs: Outputs) -> list[asyncio.Future[Any]]:
+async def send_all(producer: AIOKafkaProducer, outputs: Outputs) -> list[asyncio.Future[Any]]:
+    """Write all records of `outputs`; those for the scored log are another matter."""
     now = time.time_ns() // 1_000_000
     confirmations = []
     for topic, records in outputs.records.items():
@@ -109,147 +130,98 @@ async def _send_all(producer: AIOKafkaProducer, outputs: Outputs) -> list[asynci
     return confirmations
 
 
+@dataclass
+class _Gathered:
+    """Rows of one partition that wait to be written, and the future of their confirmation."""
+
+    written: asyncio.Future[None]
+    blocks: list[ScoredBlock] = field(default_factory=list)
+    rows: int = 0
+
+
 class AtLeastOnce(Service):
-    """One idempotent producer; blocks are acknowledged as Kafka confirms their outputs, in any order."""
+    """One idempotent producer; blocks are acknowledged as Kafka confirms their outputs, in any order.
 
-    def __init__(
-        self, producer: Callable[[], AIOKafkaProducer], fatal: Callable[[BaseException], None] = fatal
-    ) -> None:
-        super().__init__()
-        self._producer = producer
-        self._fatal = fatal
-        self._room = asyncio.Semaphore(IN_FLIGHT)
-        self._confirming: set[asyncio.Task[None]] = set()
-
-    async def deliver(self, outputs: Outputs) -> None:
-        await self._room.acquire()
-        try:
-            confirmations = await _send_all(self._producer(), outputs)
-        except BaseException:
-            self._room.release()
-            raise
-        task = asyncio.create_task(self._confirm(outputs, confirmations))
-        self._confirming.add(task)
-        task.add_done_callback(self._confirming.discard)
-
-    async def _confirm(self, outputs: Outputs, confirmations: list[asyncio.Future[Any]]) -> None:
-        try:
-            await asyncio.gather(*confirmations)
-            outputs.acknowledge()
-        except Exception as error:
-            self._fatal(error)
-        finally:
-            self._room.release()
-
-
-class ExactlyOnce(Service):
-    """A transactional producer per input partition: its lane.
-
-    aiokafka sends no group generation with a transaction's offsets, so the producer's epoch is the only fence: a lane
-    is started for every partition of an assignment before its offset is read, and a lane that finds itself fenced ends
-    the process.
+    Predictions go out at once; rows of the scored log wait for others for `gather_s` at most, and their blocks are
+    acknowledged when both are confirmed.
     """
 
     def __init__(
         self,
-        *,
-        group: str,
-        new_producer: Callable[[str], AIOKafkaProducer],
-        transaction_s: float,
+        producer: Callable[[], AIOKafkaProducer],
         fatal: Callable[[BaseException], None] = fatal,
+        *,
+        log: Log | None = None,
+        enough_rows: int = ENOUGH_ROWS,
+        gather_s: float = GATHER_S,
     ) -> None:
         super().__init__()
-        self._group, self._new_producer, self._fatal, self._transaction_s = group, new_producer, fatal, transaction_s
-        self._lanes: dict[TP, _Lane] = {}
-
-    async def open(self, assigned: set[TP], generation: int) -> None:
-        """Fence the former owners of `assigned` and take their place. Call before offsets are read."""
-        await self.close()
-        lanes = {
-            tp: _Lane(
-                tp, generation, self._group, self._new_producer(f"{self._group}-{tp.topic}-{tp.partition}"), self._fatal
-            )
-            for tp in assigned
-        }
-        try:
-            await asyncio.gather(*(lane.start(self._transaction_s) for lane in lanes.values()))
-        except Exception as error:
-            self._fatal(error)  # aiokafka would log it and go on, with partitions that have no lane
-            return
-        self._lanes = lanes
-
-    async def close(self) -> None:
-        """End all lanes; what they have not committed is aborted and will be fetched again."""
-        lanes, self._lanes = self._lanes, {}
-        await asyncio.gather(*(lane.stop() for lane in lanes.values()))
+        self._producer, self._fatal, self._log = producer, fatal, log
+        self._enough_rows, self._gather_s = enough_rows, gather_s
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gathered: dict[TP, _Gathered] = {}
+        self._in_turn = asyncio.Lock()
 
     async def deliver(self, outputs: Outputs) -> None:
-        lane = self._lanes.get(outputs.tp)
-        if lane is None or lane.generation != outputs.generation:
-            outputs.acknowledge()  # taken away meanwhile: whoever owns the partition now fetches the block again
-            return
-        await lane.deliver(outputs)
-
-    async def on_stop(self) -> None:
-        await self.close()
-
-
-@dataclass
-class _Lane:
-    """Writes one input partition's outputs and offsets, transaction by transaction."""
-
-    tp: TP
-    generation: int
-    group: str
-    producer: AIOKafkaProducer
-    fatal: Callable[[BaseException], None]
-
-    async def start(self, transaction_s: float) -> None:
-        await self.producer.start()  # InitProducerId: fences the former owner and ends its open transaction
-        self._waiting: asyncio.Queue[Outputs] = asyncio.Queue(IN_FLIGHT)
-        self._task = asyncio.create_task(self._run(transaction_s))
-
-    async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        while not self._waiting.empty():
-            self._waiting.get_nowait()  # so that whoever waits in `deliver` goes on: nobody takes anything any more
-        await self.producer.stop()
-
-    async def deliver(self, outputs: Outputs) -> None:
-        await self._waiting.put(outputs)
-
-    async def _run(self, transaction_s: float) -> None:
+        await self._room.acquire()
         try:
-            while True:
-                await self._transact(await self._waiting.get(), transaction_s)
-        except asyncio.CancelledError:
+            confirmations = await send_all(self._producer(), outputs)
+        except BaseException:
+            self._room.release()
             raise
+        self._start(self._confirm(outputs, confirmations, self._gather(outputs)))
+        if (gathered := self._gathered.get(outputs.tp)) is not None and gathered.rows >= self._enough_rows:
+            await self._write(outputs.tp, gathered)
+
+    def _gather(self, outputs: Outputs) -> asyncio.Future[None] | None:
+        if outputs.scored is None:
+            return None
+        if (gathered := self._gathered.get(outputs.tp)) is None:
+            loop = asyncio.get_running_loop()
+            gathered = self._gathered[outputs.tp] = _Gathered(loop.create_future())
+            loop.call_later(self._gather_s, lambda: self._start(self._write(outputs.tp, gathered)))
+        gathered.blocks.append(outputs.scored)
+        gathered.rows += outputs.scored.rows
+        return gathered.written
+
+    async def _write(self, tp: TP, gathered: _Gathered) -> None:
+        if self._gathered.get(tp) is not gathered or self._log is None:
+            return  # written already
+        del self._gathered[tp]
+        try:
+            async with self._in_turn:  # the log keeps the order of offsets
+                now = time.time_ns() // 1_000_000
+                records = self._log.records(gathered.blocks)
+                confirmations = await send(self._producer(), self._log.topic, tp.partition, records, now)
         except Exception as error:
-            self.fatal(error)
+            self._fatal(error)
+            return
+        self._start(self._confirm_log(gathered, confirmations))
 
-    async def _transact(self, first: Outputs, transaction_s: float) -> None:
-        """Whatever arrives within `transaction_s` of the first outputs goes into one transaction."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + transaction_s
-        await self.producer.begin_transaction()
-        taken, confirmations = [first], await _send_all(self.producer, first)
-        while (left := deadline - loop.time()) > 0:
-            following = await _within(self._waiting.get(), left)
-            if following is None:
-                break
-            taken.append(following)
-            confirmations += await _send_all(self.producer, following)
-        await asyncio.gather(*confirmations)
-        offset = {TopicPartition(self.tp.topic, self.tp.partition): taken[-1].next_offset}
-        await self.producer.send_offsets_to_transaction(offset, self.group)
-        await self.producer.commit_transaction()
-        for outputs in taken:
-            outputs.acknowledge()
+    async def _confirm_log(self, gathered: _Gathered, confirmations: list[asyncio.Future[Any]]) -> None:
+        try:
+            await asyncio.gather(*confirmations)
+        except Exception as error:
+            self._fatal(error)
+            return
+        gathered.written.set_result(None)
 
+    async def _confirm(
+        self, outputs: Outputs, confirmations: list[asyncio.Future[Any]], log: asyncio.Future[None] | None
+    ) -> None:
+        try:
+            await asyncio.gather(*confirmations)
+        except Exception as error:
+            self._fatal(error)
+            return
+        finally:
+            self._room.release()
+        if log is not None:
+            await log
+        outputs.acknowledge()
 
-async def _within(awaitable: Awaitable[Outputs], timeout_s: float) -> Outputs | None:
-    try:
-        return await asyncio.wait_for(awaitable, timeout_s)
-    except TimeoutError:
-        return None
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -32,13 +32,14 @@ from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.control import ControlFollower
-from penstock.streams.delivery import AtLeastOnce, ExactlyOnce, Outputs
+from penstock.streams.delivery import AtLeastOnce, Outputs
 from penstock.streams.feature_store import FeatureStore, NoFeatures, RedisFeatureStore
 from penstock.streams.inference import Inference
 from penstock.streams.kafka import client_options
-from penstock.streams.outputs import OutputEncoder
+from penstock.streams.outputs import Made, OutputEncoder
 from penstock.streams.scoring import Run, Scoring, Window
 from penstock.streams.settings import Settings
+from penstock.streams.transactions import ExactlyOnce
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
 from penstock.streams.window import WindowLimits, Windows
 
@@ -114,8 +115,9 @@ class ScoreRole(Service):
                 group=app.conf.id,
                 new_producer=self._transactional,
                 transaction_s=settings.delivery.transaction_ms / 1000,
+                log=self._encoder.log,
             )
-        self._delivery = self._exactly_once or AtLeastOnce(lambda: app.producer._producer)
+        self._delivery = self._exactly_once or AtLeastOnce(lambda: app.producer._producer, log=self._encoder.log)
         self._windows: Windows[Arrival] = Windows(
             WindowLimits(settings.window.max_rows, settings.window.max_bytes, settings.window.max_wait_ms / 1000)
         )
@@ -241,8 +243,8 @@ class ScoreRole(Service):
     async def _deliver_windows(self) -> None:
         while not self.should_stop:
             stretches, window, revision = await self._scored.get()
-            for stretch, records in zip(stretches, self._encoder.encode(window, revision), strict=True):
-                await self._delivery.deliver(_outputs(stretch, records))
+            for stretch, made in zip(stretches, self._encoder.encode(window, revision), strict=True):
+                await self._delivery.deliver(_outputs(stretch, made))
             oldest = min(window.records[run.start].timestamp for run in window.runs)
             self.metrics.observe_latency(time.time() - oldest / 1000)
 
@@ -275,15 +277,16 @@ def _stretches(arrivals: Sequence[Arrival]) -> Iterator[Stretch]:
         start = stop
 
 
-def _outputs(stretch: Stretch, records: dict[str, Any]) -> Outputs:
+def _outputs(stretch: Stretch, made: Made) -> Outputs:
     def acknowledge() -> None:
         for arrival in stretch.arrivals:
             arrival.event.ack()
 
     return Outputs(
         tp=TP(stretch.run.topic, stretch.run.partition),
-        records=records,
+        records=made.records,
         next_offset=stretch.arrivals[-1].block.next_offset,
         generation=stretch.generation,
         acknowledge=acknowledge,
+        scored=made.scored,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +12,11 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 from pipelines import until
+from scored_rows import block_of
 
-from penstock.streams.delivery import IN_FLIGHT, AtLeastOnce, ExactlyOnce, OutputRecord, Outputs, send
+from penstock.schemas.scored import ScoredBlock
+from penstock.streams.delivery import IN_FLIGHT, AtLeastOnce, OutputRecord, Outputs, send
+from penstock.streams.transactions import ExactlyOnce
 from penstock.streams.transport import PRODUCER_BATCH_BYTES
 
 EVENTS = TP("events", 3)
@@ -82,9 +85,18 @@ class Journal:
         self.acknowledged: list[int] = []
         self.fatal: list[BaseException] = []
 
-    def outputs(self, next_offset: int, *, generation: int = 1, topics: tuple[str, ...] = ("predictions",)) -> Outputs:
+    def outputs(
+        self,
+        next_offset: int,
+        *,
+        generation: int = 1,
+        topics: tuple[str, ...] = ("predictions",),
+        scored: Sequence[int] = (),
+    ) -> Outputs:
+        """One record for each topic; rows for the log at the offsets `scored`."""
         records: dict[str, list[OutputRecord]] = {topic: [(b"key", b"value", [])] for topic in topics}
-        return Outputs(EVENTS, records, next_offset, generation, lambda: self.acknowledged.append(next_offset))
+        rows = block_of(scored) if scored else None
+        return Outputs(EVENTS, records, next_offset, generation, lambda: self.acknowledged.append(next_offset), rows)
 
 
 @pytest.fixture
@@ -190,10 +202,72 @@ async def test_deliver_waits_while_too_much_is_unconfirmed(
     assert sorted(journal.acknowledged) == list(range(IN_FLIGHT + 1))
 
 
+# The scored log, at least once.
+
+
+class OffsetsOnly:
+    """A log whose records tell the offsets of the rows that were gathered."""
+
+    topic = "scored"
+
+    def __init__(self) -> None:
+        self.written: list[list[int]] = []
+
+    def records(self, blocks: Sequence[ScoredBlock]) -> list[OutputRecord]:
+        self.written.append([offset for block in blocks for offset in block.offsets.tolist()])
+        return [(None, b"rows", [])]
+
+
+@pytest.fixture
+def log() -> OffsetsOnly:
+    return OffsetsOnly()
+
+
+async def test_rows_of_the_log_wait_for_others_and_predictions_do_not(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    delivery = AtLeastOnce(lambda: producer, journal.fatal.append, log=log, enough_rows=4, gather_s=60)
+    await delivery.deliver(journal.outputs(2, scored=[0, 1]))
+    await turns()
+    assert [topic for topic, _, _ in producer.sent] == ["predictions"]
+    assert journal.acknowledged == [], "its rows are not in the log yet"
+    await delivery.deliver(journal.outputs(4, scored=[2, 3]))
+    await turns(lambda: len(journal.acknowledged) == 2)
+    assert log.written == [[0, 1, 2, 3]]
+    assert journal.acknowledged == [2, 4]
+
+
+async def test_rows_of_the_log_wait_for_a_moment_only(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    delivery = AtLeastOnce(lambda: producer, journal.fatal.append, log=log, gather_s=0.0)
+    await delivery.deliver(journal.outputs(2, scored=[0, 1]))
+    await until(lambda: journal.acknowledged == [2], "the rows were written")
+    assert log.written == [[0, 1]]
+
+
+async def test_a_log_that_cannot_be_written_is_fatal_and_acknowledges_nothing(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    delivery = AtLeastOnce(lambda: producer, journal.fatal.append, log=log, enough_rows=4, gather_s=60)
+    await delivery.deliver(journal.outputs(2, scored=[0, 1]))
+    await turns()
+    producer.confirms_at_once = False
+    await delivery.deliver(journal.outputs(4, scored=[2, 3]))
+    producer.unconfirmed.pop(0).set_result(None)  # the predictions
+    await turns()
+    error = KafkaError("the log directory is full")
+    producer.fail(error)
+    await turns(lambda: journal.fatal)
+    assert (journal.fatal, journal.acknowledged) == ([error], [])
+
+
 # Exactly once.
 
 
-def exactly_once(journal: Journal, *producers: ScriptedProducer, transaction_s: float = 0.0) -> ExactlyOnce:
+def exactly_once(
+    journal: Journal, *producers: ScriptedProducer, transaction_s: float = 0.0, log: OffsetsOnly | None = None
+) -> ExactlyOnce:
     """Lanes get these producers in turn."""
     waiting = list(producers)
 
@@ -206,7 +280,29 @@ def exactly_once(journal: Journal, *producers: ScriptedProducer, transaction_s: 
         new_producer=new_producer,
         transaction_s=transaction_s,
         fatal=journal.fatal.append,
+        log=log,
     )
+
+
+async def test_rows_of_the_log_are_written_at_the_end_of_their_transaction(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    delivery = exactly_once(journal, producer, transaction_s=60, log=log)
+    await delivery.open({EVENTS}, generation=1)
+    for end in (2, 4):
+        await delivery.deliver(journal.outputs(end, scored=[end - 2, end - 1]))
+    await turns()
+    assert producer.did == ["start", "begin", "send predictions", "send predictions"]
+    await delivery.close()
+    assert journal.acknowledged == [], "the transaction was not committed"
+
+    delivery = exactly_once(journal, producer, log=log)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.deliver(journal.outputs(4, scored=[0, 1, 2, 3]))
+    await turns(lambda: journal.acknowledged)
+    await delivery.close()
+    assert producer.did[-4:] == ["send scored", "offset events-3=4 of flights.score", "commit", "stop"]
+    assert log.written == [[0, 1, 2, 3]]
 
 
 async def test_outputs_and_offset_go_into_one_transaction_before_the_acknowledgement(

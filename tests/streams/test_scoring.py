@@ -67,7 +67,12 @@ async def scored(
     codec = JsonCodec(CATALOGUE.event_schema(id="id"))
     scoring = Scoring(codec=codec, catalogue=CATALOGUE, store=NoFeatures(), metrics=metrics)
     window = scoring.score(await scoring.prepare(runs, records), Doubling())
-    return OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored).encode(window, revision=5)
+    encoder = OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored)
+    made = encoder.encode(window, revision=5)
+    return [
+        {**records, TOPICS.scored.name: encoder.log.records([rows]) if encoder.log and rows else []}
+        for records, rows in made
+    ]
 
 
 def event(number: int, x: float) -> Record:

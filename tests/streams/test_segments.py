@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from scored_rows import LAYOUT, block_of
 
-from penstock.schemas.columns import Category, Columns, Layout
-from penstock.schemas.scored import ScoredBlock
+from penstock.schemas.columns import Layout
 from penstock.streams.segments import Part, SegmentCutter
 
 SEGMENT_ROWS = 8
-LAYOUT = Layout(floats=("x",), categories=("origin",))
-
-
-def block_of(offsets: Sequence[int], layout: Layout = LAYOUT) -> ScoredBlock:
-    """Rows at these offsets; the value of x is the offset."""
-    rows = len(offsets)
-    where = np.array(offsets, np.int64)
-    columns = Columns.missing(layout, rows)
-    columns.floats[:, 0] = where
-    return ScoredBlock(
-        ids=[str(offset) for offset in offsets],
-        keys=[None] * rows,
-        offsets=where,
-        event_times=where * 1000,
-        timestamps=where * 1000,
-        columns=columns,
-        aged=(),
-        ages=np.empty((rows, 0), np.float32),
-        defaulted=np.zeros((rows, len(layout.names)), np.bool_),
-        score=np.zeros(rows, np.float32),
-        scores=None,
-        variants=Category(np.zeros(rows, np.int32), ("champion",)),
-        models=Category(np.zeros(rows, np.int32), ("delay@1",)),
-        routing_revisions=np.ones(rows, np.int64),
-        partition=3,
-        scored_at=0,
-        runtime="test",
-    )
 
 
 def cut(offsets: Sequence[int], *at: int) -> list[Sequence[int]]:
     bounds = [0, *sorted(at), len(offsets)]
-    return [offsets[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+    return [offsets[a:b] for a, b in pairwise(bounds) if a < b]
 
 
 def rows_of(parts: Sequence[Part]) -> list[tuple[int, int, bool, list[int]]]:

@@ -35,17 +35,20 @@ FEATURES = [f"x{i}" for i in range(4)]
 
 @dataclass
 class Worker:
-    """One `penstock worker score` process."""
+    """One `penstock worker` process."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def wait_until_it_scores(self, timeout_s: float = 90) -> None:
         """Until partitions are assigned to it."""
+        self.wait_until_it_says("Scoring partitions", timeout_s)
+
+    def wait_until_it_says(self, words: str, timeout_s: float = 90) -> None:
         deadline = time.monotonic() + timeout_s
-        while "Scoring partitions" not in self.log.read_text():
+        while words not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, f"no partition after {timeout_s} s: {self.log.read_text()}"
+            assert time.monotonic() < deadline, f"no {words!r} after {timeout_s} s: {self.log.read_text()}"
             time.sleep(0.05)
 
     @property
@@ -90,7 +93,7 @@ class Worker:
 
 @dataclass
 class Project:
-    """A pipeline with topics, a model and settings; `start_worker` runs its score role."""
+    """A pipeline with topics, a model and settings; `start_worker` runs one of its roles."""
 
     settings: Settings
     workers: list[Worker] = field(default_factory=list)
@@ -100,9 +103,9 @@ class Project:
         """The features that its models add up: all."""
         return [feature.name for feature in self.settings.catalogue.features]
 
-    def start_worker(self) -> Worker:
+    def start_worker(self, role: str = "score") -> Worker:
         log = self.settings.directory / f"worker-{len(self.workers)}.log"
-        command = [sys.executable, "-m", "penstock", "worker", "score", "--config", str(self.settings.file.absolute())]
+        command = [sys.executable, "-m", "penstock", "worker", role, "--config", str(self.settings.file.absolute())]
         with log.open("wb") as out:
             process = subprocess.Popen(command, cwd=self.settings.directory, stdout=out, stderr=out)
         self.workers.append(Worker(process, log))

@@ -1,0 +1,150 @@
+"""Exactly once: a transaction per input partition holds its outputs and its offset.
+
+The order is that of `penstock.streams.delivery`; here its first three steps are one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from faust.types import TP
+from mode import Service
+
+from penstock.schemas.scored import ScoredBlock
+from penstock.streams.delivery import IN_FLIGHT, Log, Outputs, fatal, send, send_all
+
+
+class ExactlyOnce(Service):
+    """A transactional producer per input partition: its lane.
+
+    aiokafka sends no group generation with a transaction's offsets, so the producer's epoch is the only fence: a lane
+    is started for every partition of an assignment before its offset is read, and a lane that finds itself fenced ends
+    the process.
+    """
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        new_producer: Callable[[str], AIOKafkaProducer],
+        transaction_s: float,
+        fatal: Callable[[BaseException], None] = fatal,
+        log: Log | None = None,
+    ) -> None:
+        super().__init__()
+        self._group, self._new_producer, self._fatal, self._transaction_s = group, new_producer, fatal, transaction_s
+        self._log = log
+        self._lanes: dict[TP, _Lane] = {}
+
+    async def open(self, assigned: set[TP], generation: int) -> None:
+        """Fence the former owners of `assigned` and take their place. Call before offsets are read."""
+        await self.close()
+        lanes = {
+            tp: _Lane(
+                tp,
+                generation,
+                self._group,
+                self._new_producer(f"{self._group}-{tp.topic}-{tp.partition}"),
+                self._fatal,
+                self._log,
+            )
+            for tp in assigned
+        }
+        try:
+            await asyncio.gather(*(lane.start(self._transaction_s) for lane in lanes.values()))
+        except Exception as error:
+            self._fatal(error)  # aiokafka would log it and go on, with partitions that have no lane
+            return
+        self._lanes = lanes
+
+    async def close(self) -> None:
+        """End all lanes; what they have not committed is aborted and will be fetched again."""
+        lanes, self._lanes = self._lanes, {}
+        await asyncio.gather(*(lane.stop() for lane in lanes.values()))
+
+    async def deliver(self, outputs: Outputs) -> None:
+        lane = self._lanes.get(outputs.tp)
+        if lane is None or lane.generation != outputs.generation:
+            outputs.acknowledge()  # taken away meanwhile: whoever owns the partition now fetches the block again
+            return
+        await lane.deliver(outputs)
+
+    async def on_stop(self) -> None:
+        await self.close()
+
+
+@dataclass
+class _Lane:
+    """Writes one input partition's outputs and offsets, transaction by transaction."""
+
+    tp: TP
+    generation: int
+    group: str
+    producer: AIOKafkaProducer
+    fatal: Callable[[BaseException], None]
+    log: Log | None
+
+    async def start(self, transaction_s: float) -> None:
+        await self.producer.start()  # InitProducerId: fences the former owner and ends its open transaction
+        self._waiting: asyncio.Queue[Outputs] = asyncio.Queue(IN_FLIGHT)
+        self._task = asyncio.create_task(self._run(transaction_s))
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        while not self._waiting.empty():
+            self._waiting.get_nowait()  # so that whoever waits in `deliver` goes on: nobody takes anything any more
+        await self.producer.stop()
+
+    async def deliver(self, outputs: Outputs) -> None:
+        await self._waiting.put(outputs)
+
+    async def _run(self, transaction_s: float) -> None:
+        try:
+            while True:
+                await self._transact(await self._waiting.get(), transaction_s)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self.fatal(error)
+
+    async def _transact(self, first: Outputs, transaction_s: float) -> None:
+        """Whatever arrives within `transaction_s` of the first outputs goes into one transaction.
+
+        The rows of the scored log are gathered until its end.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + transaction_s
+        await self.producer.begin_transaction()
+        taken, confirmations = [first], await send_all(self.producer, first)
+        while (left := deadline - loop.time()) > 0:
+            following = await _within(self._waiting.get(), left)
+            if following is None:
+                break
+            taken.append(following)
+            confirmations += await send_all(self.producer, following)
+        confirmations += await self._write_log([outputs.scored for outputs in taken if outputs.scored is not None])
+        await asyncio.gather(*confirmations)
+        offset = {TopicPartition(self.tp.topic, self.tp.partition): taken[-1].next_offset}
+        await self.producer.send_offsets_to_transaction(offset, self.group)
+        await self.producer.commit_transaction()
+        for outputs in taken:
+            outputs.acknowledge()
+
+    async def _write_log(self, blocks: list[ScoredBlock]) -> list[asyncio.Future[Any]]:
+        if self.log is None or not blocks:
+            return []
+        now = time.time_ns() // 1_000_000
+        return await send(self.producer, self.log.topic, self.tp.partition, self.log.records(blocks), now)
+
+
+async def _within(awaitable: Awaitable[Outputs], timeout_s: float) -> Outputs | None:
+    try:
+        return await asyncio.wait_for(awaitable, timeout_s)
+    except TimeoutError:
+        return None
