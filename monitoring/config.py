@@ -38,9 +38,10 @@ class LabelsConfig:
     silence        the outcome of an event that got no label until then (a click that never came); None: no outcome
     threshold      a score at or above it decides "yes" (binary)
     bucket_s       length of a time bucket of quality
-    slices         category features by whose values quality is told apart
+    slices         category, int and bool features by whose values quality is told apart
     groups         of those, the ones whose gaps are judged for fairness
     rows           labels kept per partition at most; the oldest go first, counted
+    error_limit    regression: errors are clipped to ± this before they are squared, so that one row cannot be the RMSE
     """
 
     task: Task = "binary"
@@ -52,6 +53,7 @@ class LabelsConfig:
     slices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     rows: int = 10_000_000
+    error_limit: float = 2.0**18
 
 
 @dataclass(frozen=True)
