@@ -19,7 +19,7 @@ Kind = Literal["summary", "quality", "operations"]
 class Position(msgspec.Struct, frozen=True):
     """Where in the stream the judge stands when it observes. Operations have no rows: their offsets are 0.
 
-    time    event time, Unix ms: of the newest row, or the watermark
+    time    Unix ms: event time of the newest row; of operations, when the worker took its figures
     model   NAME@VERSION that answered most of the segment's rows
     ids     of a few of its events
     kind    what has been observed: a segment's rows, a segment's labelled rows, or the service itself
@@ -106,13 +106,14 @@ class CoolDown(msgspec.Struct):
     id: str
     story: str
     model: str | None
+    kind: Kind
     until: int
     signals: list[str]
     severity: Severity
 
 
 class Suppression(msgspec.Struct):
-    """Alarms of these families wake nobody, for a reason that people read."""
+    """Alarms of these families wake nobody, for a reason that people read; `until` a time of summaries."""
 
     reason: str
     until: int | None
@@ -120,11 +121,11 @@ class Suppression(msgspec.Struct):
 
 
 class BookState(msgspec.Struct):
-    """Everything: `time` is the latest event time, `steps` counts the segments of each kind."""
+    """Everything: `steps` counts the segments of each kind, `times` are the latest that each has named."""
 
     version: int = SNAPSHOT_VERSION
-    time: int = 0
     steps: dict[Kind, int] = {}
+    times: dict[Kind, int] = {}
     open: list[OpenAlert] = []
     pending: list[PendingCause] = []
     cool_downs: list[CoolDown] = []

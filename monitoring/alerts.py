@@ -15,8 +15,8 @@ The rules, in the order in which they apply to an alarm:
    telling, then 10, 20, … And a reminder comes every `remind_s` of event time while alarms go on.
 6. **Clearing** after `clear_after` segments without an alarm of its causes; then the cool-down begins.
 
-Time is event time, the latest that any position has named. Segments are counted as they are observed: those of
-summaries, of labelled rows and of operations each for themselves, since they come at different paces.
+Time is event time, the latest that any position has named, and segments are counted as they are observed: those of
+summaries, of labelled rows and of operations each for themselves, since they come at different paces and times.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MOVED_BY_ROLLOUTS = frozenset({"score_drift", "quality"})
 
 CAUSES_SHOWN = 20
 CAUSES_KEPT = 256
-PENDING_KEPT = 4096
+PENDING_KEPT = 1024
 COOL_DOWNS_KEPT = 256
 IDS_SHOWN = 5
 
@@ -87,7 +87,7 @@ class AlertBook:
         The order of the alarms within a segment does not matter.
         """
         state = self._state
-        state.time = max(state.time, position.time)
+        state.times[position.kind] = max(state.times.get(position.kind, 0), position.time)
         state.steps[position.kind] = state.steps.get(position.kind, 0) + 1
         self._forget(position.kind)
         for alarm in sorted(alarms, key=alarm_order):
@@ -109,7 +109,7 @@ class AlertBook:
         return []
 
     def suppress(self, reason: str, *, until: int | None = None, families: Collection[str] = MOVED_BY_ROLLOUTS) -> None:
-        """Record alarms of `families`, faults excepted, without waking anybody: until `resume`, or event time `until`.
+        """Record alarms of `families`, faults excepted, and wake nobody: until `resume`, or event time `until` (ms).
 
         `reason` is for people: "canary of delay@4, 10 %".
         """
@@ -213,14 +213,14 @@ class AlertBook:
 
     def _forget(self, kind: Kind) -> None:
         """What lies too far back to matter: unconfirmed alarms before the last T segments, cool-downs that are over."""
-        state, step, (_, window) = self._state, self._state.steps[kind], self._config.confirm
+        state, step, time, (_, window) = self._state, *self._now(kind), self._config.confirm
         for pending in state.pending:
             if pending.kind == kind:
                 pending.steps = [each for each in pending.steps if step - each < window]
         state.pending = [pending for pending in state.pending if pending.steps]
-        state.cool_downs = [each for each in state.cool_downs if state.time < each.until]
-        suppression = state.suppression
-        if suppression is not None and suppression.until is not None and state.time >= suppression.until:
+        state.cool_downs = [each for each in state.cool_downs if each.kind != kind or time < each.until]
+        until = None if state.suppression is None else state.suppression.until
+        if until is not None and kind == "summary" and time >= until:
             state.suppression = None
 
     def _held_back(self, alarm: Alarm, severity: Severity, story: str, model: str | None) -> str | None:
@@ -234,20 +234,22 @@ class AlertBook:
                 return f"cool-down after {cool_down.id}"
         return None
 
+    def _now(self, kind: Kind) -> tuple[int, int]:
+        """Segments and time of a kind."""
+        return self._state.steps[kind], self._state.times[kind]
+
     def _is_due(self, alert: OpenAlert) -> bool:
-        if alert.urgent:
+        step, time = self._now(alert.kind)
+        if alert.urgent or (alert.grown and step - alert.told_step >= alert.wait):
             return True
-        if alert.grown and self._state.steps[alert.kind] - alert.told_step >= alert.wait:
-            return True
-        waited_ms = self._state.time - alert.told_time
-        return alert.count > alert.told_count and waited_ms >= self._config.remind_s * 1000
+        return alert.count > alert.told_count and time - alert.told_time >= self._config.remind_s * 1000
 
     def _tell(self, alert: OpenAlert) -> Alert:
         shown = self._shown(alert)
         if alert.grown and alert.raised:
             alert.wait = min(2 * alert.wait, max(PACE, self._config.clear_after))
         alert.raised, alert.urgent, alert.grown = True, False, False
-        alert.told_step, alert.told_time = self._state.steps[alert.kind], self._state.time
+        alert.told_step, alert.told_time = self._now(alert.kind)
         alert.told_count = alert.count
         return shown
 
@@ -256,9 +258,11 @@ class AlertBook:
         state = self._state
         state.open.remove(alert)
         if alert.suppressed is None and self._config.cool_down_s > 0:
-            until = state.time + round(self._config.cool_down_s * 1000)
+            until = state.times[alert.kind] + round(self._config.cool_down_s * 1000)
             signals = sorted({cause.signal for cause in alert.causes})
-            state.cool_downs.append(CoolDown(alert.id, alert.story, alert.model, until, signals, alert.severity))
+            state.cool_downs.append(
+                CoolDown(alert.id, alert.story, alert.model, alert.kind, until, signals, alert.severity)
+            )
             del state.cool_downs[:-COOL_DOWNS_KEPT]
         return msgspec.structs.replace(self._shown(alert), state="cleared")
 
@@ -275,7 +279,7 @@ class AlertBook:
             family=next(family for family in upstream if family in families),
             first_seen=alert.first_seen,
             last_seen=alert.last_seen,
-            time=self._state.time,
+            time=self._state.times[alert.kind],
             count=alert.count,
             causes=alert.causes[:CAUSES_SHOWN],
             more_causes=max(0, len(alert.causes) - CAUSES_SHOWN),
