@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.schemas import seasons
 from penstock.schemas.columns import MISSING_INTEGER, Category, Columns
 from penstock.schemas.profile import (
     BINS,
@@ -22,6 +23,7 @@ from penstock.schemas.profile import (
 )
 
 SEGMENT_ROWS = 512
+SEASON_ROWS = 64
 MAX_SEGMENTS = 1_000
 MAX_SAMPLE_ROWS = 2_000
 MAX_SAMPLE_WIDTH = 64
@@ -58,7 +60,7 @@ def build_profile(
     ordered_scores = np.empty(0, np.float32) if scores is None else scores[order].astype(np.float32)
     ordered_labels = np.empty(0, np.float64) if labels is None else labels[order].astype(np.float64)
     features: dict[str, NumericProfile | CategoryProfile] = {
-        name: profile_numbers(values, segment_rows) for name, values in _numeric(columns).items()
+        name: profile_numbers(values, segment_rows, ordered_times) for name, values in _numeric(columns).items()
     }
     for name, column in zip(columns.layout.categories, columns.categories, strict=True):
         features[name] = _profile_category(column, segment_rows)
@@ -73,7 +75,7 @@ def build_profile(
         if times is None
         else np.stack([ordered_times[starts], ordered_times[ends]], axis=1),
         features=features,
-        scores=None if scores is None else profile_numbers(ordered_scores, segment_rows),
+        scores=None if scores is None else profile_numbers(ordered_scores, segment_rows, ordered_times),
         labels=None if labels is None else profile_numbers(ordered_labels, segment_rows),
         sample=Sample(
             rows=chosen,
@@ -90,8 +92,14 @@ def build_profile(
     )
 
 
-def profile_numbers(values: NDArray[np.floating[Any]], segment_rows: int = SEGMENT_ROWS) -> NumericProfile:
+def profile_numbers(
+    values: NDArray[np.floating[Any]],
+    segment_rows: int = SEGMENT_ROWS,
+    times: NDArray[np.int64] | None = None,
+) -> NumericProfile:
     """Edges, counts per segment and moments of [rows] numbers; NaN is missing, an infinity invalid.
+
+    With the rows' times, Unix ms ascending, a season is looked for.
 
     >>> profile = profile_numbers(np.array([3.0, 3.0, np.nan, 4.0]), segment_rows=2)
     >>> profile.edges.tolist(), profile.counts[:, [0, 1, 34]].tolist()
@@ -99,12 +107,34 @@ def profile_numbers(values: NDArray[np.floating[Any]], segment_rows: int = SEGME
     """
     numbers = values.astype(np.float64)
     finite = numbers[np.isfinite(numbers)]
-    edges = np.unique(np.quantile(finite, np.linspace(0, 1, BINS), method="nearest")) if len(finite) else finite
+    edges = _edges(finite)
+    season = None if times is None or not len(times) or len(edges) < BINS else _season(numbers, finite, times)
+    usual = numbers if season is None or times is None else seasons.at_the_average_hour(season, numbers, times)
+    if season is not None:
+        edges = _edges(usual[np.isfinite(usual)])
     segments = _segments(len(numbers), segment_rows)
     count = -(-len(numbers) // segment_rows)
-    counts = np.bincount(segments * SLOTS + slots_of(numbers, edges), minlength=count * SLOTS).reshape(count, SLOTS)
+    counts = np.bincount(segments * SLOTS + slots_of(usual, edges), minlength=count * SLOTS).reshape(count, SLOTS)
     means, deviations = _spread(numbers, finite, segments, count)
-    return NumericProfile(edges, counts.astype(np.uint16), means, deviations, _moments(finite))
+    return NumericProfile(edges, counts.astype(np.uint16), means, deviations, _moments(finite), season)
+
+
+def _edges(finite: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.unique(np.quantile(finite, np.linspace(0, 1, BINS), method="nearest")) if len(finite) else finite
+
+
+def _season(
+    numbers: NDArray[np.float64], finite: NDArray[np.float64], times: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Fitted on pieces that are shorter than segments, as a segment of quiet traffic may last hours.
+
+    Only numbers whose quantiles all differ have one: values that repeat would be torn apart by a shift that moves.
+    """
+    pieces = _segments(len(numbers), SEASON_ROWS)
+    count = int(pieces[-1]) + 1
+    sizes = np.bincount(pieces, minlength=count)
+    middles = times[0] + (np.bincount(pieces, times - times[0], count) / sizes).astype(np.int64)
+    return seasons.fit(middles, *_spread(numbers, finite, pieces, count))
 
 
 def _spread(

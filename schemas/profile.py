@@ -21,7 +21,8 @@ UNDER, OVER, MISSING, INVALID = range(BINS, BINS + 4)
 SLOTS = BINS + 4
 """Slot k < BINS holds (edges[k-1], edges[k]], slot 0 the minimum itself; beyond the last edge slots stay empty."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: numbers may have a season."""
 
 
 class UnreadableProfile(ValueError):
@@ -46,6 +47,8 @@ class NumericProfile(msgspec.Struct, frozen=True, tag="numeric"):
     means       [m] float64 and
     deviations  [m] float64: of each segment's finite values, clipped to the reference's 0.1 % and 99.9 % quantiles (for
                 seasons); NaN where a segment has none
+    season      [2, seasons.WIDTH] float64 of `penstock.schemas.seasons`, where day or week explain the values: edges
+                and counts are then of the values at the average hour, all else of those that came
     """
 
     edges: NDArray[np.float64]
@@ -53,6 +56,7 @@ class NumericProfile(msgspec.Struct, frozen=True, tag="numeric"):
     means: NDArray[np.float64]
     deviations: NDArray[np.float64]
     moments: Moments
+    season: NDArray[np.float64] | None = None
 
 
 class CategoryProfile(msgspec.Struct, frozen=True, tag="category"):

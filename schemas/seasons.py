@@ -73,6 +73,13 @@ def shift(season: Floats, times_ms: NDArray[np.int64]) -> tuple[Floats, Floats]:
     return mean - season[0, 0] * sigma, sigma
 
 
+def at_the_average_hour(season: Floats, values: Floats, times_ms: NDArray[np.int64]) -> Floats:
+    """[rows] values with the season taken out, in their own unit."""
+    less, by = shift(season, times_ms)
+    usual: Floats = (values - less) / by
+    return usual
+
+
 def harmonics(
     times_ms: NDArray[np.int64], values: Floats, day: int, week: int, weights: Floats | None = None
 ) -> Floats:

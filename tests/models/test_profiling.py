@@ -147,7 +147,7 @@ def test_other_bytes_are_no_profile(data: bytes) -> None:
 
 
 def test_a_newer_schema_is_refused() -> None:
-    with pytest.raises(UnreadableProfile, match="schema version 9; this Penstock reads up to 1"):
+    with pytest.raises(UnreadableProfile, match="schema version 9; this Penstock reads up to 2"):
         decode_profile(msgspec.msgpack.encode({"schema_version": 9}))
 
 
