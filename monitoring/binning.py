@@ -256,6 +256,7 @@ def _binned(
         centre=centre,
         spread=deviation if varies else abs(centre) or 1.0,
         range=range,
+        season=profile.season,
         sensitive=sensitive,
     )
 
