@@ -163,7 +163,8 @@ def _moments(finite: NDArray[np.float64]) -> Moments:
     if deviation <= 1e-12 * max(abs(mean), 1e-300):
         return Moments(count, mean, deviation, np.nan, np.nan)
     standard = centred / deviation
-    return Moments(count, mean, deviation, float(np.mean(standard**3)), float(np.mean(standard**4)))
+    square = standard * standard  # far quicker than a power
+    return Moments(count, mean, deviation, float(np.mean(square * standard)), float(np.mean(square * square)))
 
 
 def _profile_category(column: Category, segment_rows: int) -> CategoryProfile:
