@@ -7,31 +7,51 @@ from collections.abc import Sequence
 
 from penstock.schemas.alerts import Cause
 
-_FIGURES = {
-    "location": ("mean", "median"),
-    "spread": ("deviation",),
-    "missing": ("missing",),
-    "invalid": ("invalid",),
-    "unseen": ("unseen",),
-    "out_of_range": ("out_of_range",),
-    "rate": ("rate",),
-    "errors": ("errors", "rate"),
+_SIGNALS = {
+    "size": "size of events",
+    "lag": "delay of events",
+    "distance": "all numbers together",
+    "bad_time": "events dated in the future",
 }
-"""The figures that say most about an aspect, the best first."""
-
-_SHARES = {"missing", "invalid", "unseen", "out_of_range", "errors", "defaulted", "coverage", "selection_rate"}
-"""Figures between 0 and 1 that people read in per cent."""
-
-_SIGNALS = {"size": "size of events", "lag": "delay of events", "distance": "all numbers together"}
 _KINDS = {
     "feature": "{}",
+    "out_of_range": "{}",
+    "defaulted": "{}",
     "age": "age of {}",
     "length": "length of {}",
     "score": "scores of {}",
     "class": "classes of {}",
+    "non_finite": "outputs that are not finite, in {}",
+    "dead_letters": "dead letters of {}",
+    "redis": "Redis does not answer {}",
+    "latency": "latency of {}",
+    "behind": "{} is behind",
+    "silent": "no word from {}",
+    "label_age": "no label reaches {}",
 }
 
-_AS_WORDS = {"out_of_range": "out of range", "log_loss": "log loss", "calibration_error": "calibration error"}
+_FIGURES = {
+    "location": ("mean", "median"),
+    "spread": ("deviation",),
+    "missing": ("missing", "share"),
+    "errors": ("errors", "rate"),
+    "rate": ("rate", "share"),
+}
+"""The figures that say most about an aspect, the best first. Of other aspects: the figure of that name, then shares."""
+
+_SHARES = {"missing", "invalid", "unseen", "out_of_range", "errors", "defaulted", "coverage", "selection_rate"}
+"""Figures between 0 and 1 that people read in per cent; those that begin with `share` are, too."""
+
+_UNITS = {"ms": " ms", "s": " s"}
+_NO_CHANGE = {"limit", "workers", "partitions"}
+"""Figures that only explain others."""
+
+_AS_WORDS = {
+    "out_of_range": "out of range",
+    "below": "below the usual range",
+    "above": "above the usual range",
+    "unseen": "unseen categories",
+}
 
 
 def signal_text(signal: str) -> str:
@@ -47,6 +67,11 @@ def signal_text(signal: str) -> str:
 
 
 def words(name: str) -> str:
+    """A name of the code as words.
+
+    >>> words("calibration_error"), words("above")
+    ('calibration error', 'above the usual range')
+    """
     return _AS_WORDS.get(name, name.replace("_", " "))
 
 
@@ -64,15 +89,27 @@ def number_text(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def change_text(before: float, after: float, *, share: bool = False) -> str:
+def figure_text(value: float, figure: str, digits: int | None = None) -> str:
+    """A figure with its unit.
+
+    >>> figure_text(0.0312, "missing"), figure_text(1850, "ms"), figure_text(176400, "s"), figure_text(3.5, "mean")
+    ('3.12 %', '1,850 ms', '49 h', '3.5')
+    """
+    if figure == "s" and value >= 7200:
+        return f"{value / 3600:,.0f} h"
+    if figure in _SHARES or figure.startswith("share") or (figure == "rate" and 0 <= value <= 1):
+        return f"{number_text(100 * value, digits or 3)} %"
+    return number_text(value, digits or 4) + _UNITS.get(figure, "")
+
+
+def change_text(before: float, after: float, figure: str) -> str:
     """Two figures, with more digits where fewer would hide the difference.
 
-    >>> change_text(1040, 1_040_000), change_text(0.01, 0.3, share=True), change_text(20000.1, 20000.4)
+    >>> change_text(1040, 1_040_000, "mean"), change_text(0.01, 0.3, "missing"), change_text(20000.1, 20000.4, "mean")
     ('1,040 → 1,040,000', '1 % → 30 %', '20,000.1 → 20,000.4')
     """
-    factor, unit = (100.0, " %") if share else (1.0, "")
-    for digits in (3 if share else 4, 6, 9, 15):
-        texts = [number_text(value * factor, digits) + unit for value in (before, after)]
+    for digits in (None, 6, 9, 15):
+        texts = [figure_text(value, figure, digits) for value in (before, after)]
         if texts[0] != texts[1]:
             break
     return " → ".join(texts)
@@ -85,24 +122,28 @@ def cause_text(cause: Cause) -> str:
     'distance: mean 1,040 → 1,620 (location)'
     >>> cause_text(Cause("feature:income", "data_drift", "location", "ecusum", 9.0))
     'income: location changed'
+    >>> cause_text(Cause("latency:score", "operations", "above", "rule", 0.6, {}, {"ms": 1850.0, "limit": 1000.0}))
+    'latency of score: 1,850 ms (limit 1,000 ms)'
     """
     name = signal_text(cause.signal) + (f" where {cause.slice}" if cause.slice else "")
     figure = _figure(cause)
     if figure is None:
         return f"{name}: fault" if cause.aspect == "fault" else f"{name}: {words(cause.aspect)} changed"
-    share = figure in _SHARES or cause.aspect == "categories"
-    before, after = cause.before.get(figure), cause.after[figure]
-    unit = (100.0, " %") if share else (1.0, "")
-    if before is None:
-        change = number_text(after * unit[0]) + unit[1]
-    elif figure in cause.farthest:
-        farthest = number_text(cause.farthest[figure] * unit[0]) + unit[1]
-        change = f"back at {number_text(after * unit[0])}{unit[1]} after {farthest}"
+    after, before = cause.after[figure], cause.before.get(figure)
+    if "limit" in cause.after:
+        return f"{name}: {figure_text(after, figure)} (limit {figure_text(cause.after['limit'], figure)})"
+    if figure in cause.farthest:
+        change = f"back at {figure_text(after, figure)} after {figure_text(cause.farthest[figure], figure)}"
+    elif before is None:
+        change = figure_text(after, figure)
     else:
-        change = change_text(before, after, share=share)
-    plain = words(figure) in (words(cause.aspect), words(cause.signal.partition(":")[0])) or cause.aspect == "fault"
-    what = change if words(figure) == words(cause.signal.partition(":")[0]) else f"{words(figure)} {change}"
-    return f"{name}: {what}" + ("" if plain else f" ({words(cause.aspect)})")
+        change = change_text(before, after, figure)
+    kind = cause.signal.partition(":")[0]
+    if figure == kind and kind not in _KINDS:
+        return f"{name}: {change}"
+    if figure in (cause.aspect, "share"):
+        return f"{name}: {words(cause.aspect)} {change}"
+    return f"{name}: {words(figure)} {change}" + ("" if cause.aspect == "fault" else f" ({words(cause.aspect)})")
 
 
 def title(causes: Sequence[Cause], upstream: Sequence[str] = ()) -> str:
@@ -118,19 +159,28 @@ def title(causes: Sequence[Cause], upstream: Sequence[str] = ()) -> str:
     'distance: mean 1,040 → 1,620 (location), and duration; scores follow'
     """
     order = {family: position for position, family in enumerate(upstream)}
-    ranked = sorted(causes, key=lambda cause: order.get(cause.family, len(order)))
-    lead, rest = ranked[0], ranked[1:]
-    names = dict.fromkeys(signal_text(cause.signal) for cause in rest if cause.family != "score_drift")
-    if lead.family == "score_drift":
-        names = dict.fromkeys(signal_text(cause.signal) for cause in rest)
-    names.pop(signal_text(lead.signal), None)
-    more = "" if not names else f", and {next(iter(names)) if len(names) == 1 else f'{len(names)} more'}"
-    follow = lead.family != "score_drift" and any(cause.family == "score_drift" for cause in rest)
-    return cause_text(lead) + more + ("; scores follow" if follow else "")
+    lead, *rest = sorted(causes, key=lambda cause: order.get(cause.family, len(order)))
+    follows = lead.family != "score_drift" and any(cause.family == "score_drift" for cause in rest)
+    named = [cause for cause in rest if not follows or cause.family != "score_drift"]
+    others = list(dict.fromkeys(signal_text(cause.signal) for cause in named if not _alike(cause, lead)))
+    more = f", and {others[0] if len(others) == 1 else f'{len(others)} more'}" if others else ""
+    return cause_text(lead) + more + ("; scores follow" if follows else "")
+
+
+def _alike(one: Cause, other: Cause) -> bool:
+    return signal_text(one.signal) == signal_text(other.signal)
 
 
 def _figure(cause: Cause) -> str | None:
-    for figure in (*_FIGURES.get(cause.aspect, ()), *cause.after):
-        if figure in cause.after:
-            return figure
-    return None
+    """The figure that says most."""
+    figures = [name for name in cause.after if name not in _NO_CHANGE]
+    if cause.aspect in ("below", "above") and _moved_by_a_deviation(cause):
+        return "mean"
+    known = _FIGURES.get(cause.aspect, (cause.aspect,))
+    shares = [name for name in figures if name.startswith("share")]
+    return next((name for name in (*known, *shares, *figures) if name in figures), None)
+
+
+def _moved_by_a_deviation(cause: Cause) -> bool:
+    before, after = cause.before.get("mean"), cause.after.get("mean")
+    return before is not None and after is not None and abs(after - before) > cause.before.get("deviation", math.inf)

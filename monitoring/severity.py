@@ -68,7 +68,8 @@ def severity_of(alarm: Alarm, overrides: Mapping[str, str]) -> Severity:
             return severity
     if is_improvement(alarm):
         return "info"
-    gone = max(alarm.after.get("missing", 0.0), alarm.after.get("invalid", 0.0)) >= NEARLY_ALL
+    share = alarm.after.get("share", 0.0) if alarm.aspect in ("missing", "invalid") else 0.0
+    gone = max(alarm.after.get("missing", 0.0), alarm.after.get("invalid", 0.0), share) >= NEARLY_ALL
     return "critical" if is_fault(alarm) or gone or alarm.strength >= GROSS_NATS else "warning"
 
 
