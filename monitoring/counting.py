@@ -111,15 +111,18 @@ def _numbers(block: ScoredBlock, binning: Binning, lag: NDArray[np.float64]) -> 
     columns, layout = block.columns, binning.layout
     values = np.empty((len(binning.numbers), block.rows))
     floats, integers = len(layout.floats), len(layout.integers)
-    features = np.empty((floats + integers + len(layout.vectors), block.rows))
+    every = floats + integers + len(layout.vectors)
+    features = values[:every] if len(binning.number_features) == every else np.empty((every, block.rows))
     features[:floats] = columns.floats.T
-    wide = features[floats : floats + integers]
-    wide[:] = columns.integers.T
-    wide[columns.integers.T == MISSING_INTEGER] = np.nan
+    if integers:
+        wide = columns.integers.T
+        features[floats : floats + integers] = wide
+        features[floats : floats + integers][wide == MISSING_INTEGER] = np.nan
     for row, vector in zip(features[floats + integers :], columns.vectors, strict=True):
         _kernels().norms(np.require(vector, np.float32, ["C", "A"]), row)
     place = len(binning.number_features)
-    values[:place] = features[binning.number_features]
+    if place < every:
+        values[:place] = features[binning.number_features]
     values[place : place + len(binning.aged)] = block.ages.T
     place += len(binning.aged)
     for name, category in zip(layout.categories, columns.categories, strict=True):
@@ -208,18 +211,29 @@ def _served(block: ScoredBlock) -> dict[tuple[str, str, int], int]:
 
 def _evidence(block: ScoredBlock, binning: Binning) -> Evidence:
     order = draw(block.offsets)
-    few = np.argsort(order)[:EVIDENCE_ROWS] if block.rows > EVIDENCE_ROWS else np.argsort(order)
-    columns, layout = block.columns.take(few), binning.layout
-    values: dict[str, list[float | str | None]] = {}
-    for i, name in enumerate(layout.floats):
-        values[name] = [value if value == value else None for value in columns.floats[:, i].tolist()]
-    for i, name in enumerate(layout.integers):
-        values[name] = [None if value == MISSING_INTEGER else value for value in columns.integers[:, i].tolist()]
+    if block.rows > EVIDENCE_ROWS:
+        few = np.argpartition(order, EVIDENCE_ROWS)[:EVIDENCE_ROWS]
+        few = few[order[few].argsort()]
+    else:
+        few = order.argsort()
+    columns, layout = block.columns, binning.layout
+    shown: dict[str, list[float | str | None]] = dict(zip(layout.floats, _listed(columns.floats[few]), strict=True))
+    shown.update(zip(layout.integers, _listed(columns.integers[few]), strict=True))
     for name, category in zip(layout.categories, columns.categories, strict=True):
-        values[name] = [None if text is None else text[:_LONGEST_TEXT] for text in category.decoded()]
+        texts = Category(category.codes[few], category.values).decoded()
+        shown[name] = [None if text is None else text[:_LONGEST_TEXT] for text in texts]
     return Evidence(
         offsets=block.offsets[few].tolist(),
         ids=[block.ids[row] for row in few.tolist()],
-        values={name: shown for name, shown in values.items() if name in binning.shown},
+        values={name: values for name, values in shown.items() if name in binning.shown},
         scores=block.score[few].tolist(),
     )
+
+
+def _listed(matrix: NDArray[np.float32] | NDArray[np.int64]) -> list[list[float | str | None]]:
+    """The values of each column, None where missing."""
+    missing = np.isnan(matrix) if matrix.dtype.kind == "f" else matrix == MISSING_INTEGER
+    columns: list[list[float | str | None]] = matrix.T.tolist()
+    for row, column in zip(*(places.tolist() for places in missing.nonzero()), strict=True):
+        columns[column][row] = None
+    return columns
