@@ -29,7 +29,7 @@ HOMES = {
     "torch": ("models/torch_runtime.py", "models/package.py", "models/factories.py", "streams/demo/"),
     "safetensors": ("models/torch_runtime.py", "models/package.py"),
     "prometheus_client": ("monitoring/metrics.py",),
-    "river": ("monitoring/drift.py",),
+    "river": ("monitoring/detectors/",),
     "faust": ("streams/",),
     "mode": ("streams/",),
     "aiokafka": ("streams/",),
