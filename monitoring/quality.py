@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from penstock.monitoring.config import LabelsConfig
 from penstock.monitoring.slices import Sliced, Slices
 from penstock.schemas.profile import SLOTS, slots_of
-from penstock.schemas.quality import BIN_EDGES, LARGEST, SCORE_BINS, Group, QualitySummary, QualitySums
+from penstock.schemas.quality import QualitySummary
+from penstock.schemas.quality_sums import BIN_EDGES, LARGEST, SCORE_BINS, Group, QualitySums
 from penstock.schemas.scored import ScoredBlock
 from penstock.schemas.summaries import FIXED_POINT, LOG_EDGES
+
+_Type = TypeVar("_Type", np.float64, np.intp)
 
 _CLIP = 0.001
 """Probabilities are clipped to [_CLIP, 1 - _CLIP] before their logarithm is taken: no loss exceeds 6.9 nats."""
@@ -52,19 +55,22 @@ class _Grouped:
     def sum(self, values: NDArray[np.float64], kinds: NDArray[np.intp] | None = None, of: int = 1) -> NDArray[np.int64]:
         """Fixed-point sums per group and kind, [groups, of]. Exact: |values| ≤ 8, rows ≤ 65,535: below 2^53."""
         cells = self.codes if kinds is None else self._cells(kinds, of)
-        weights = np.tile(np.rint(values * FIXED_POINT), self.copies)
+        weights = self._each(np.rint(values * FIXED_POINT))
         sums = np.bincount(cells, weights, len(self.groups) * of)
         return sums.astype(np.int64).reshape(-1, of)
 
     def sum_large(self, values: NDArray[np.float64]) -> list[int]:
         """The same for |values| ≤ 2^36, which outgrow 64 bits: wholes and fractions apart."""
         whole = np.floor(values)
-        wholes = np.bincount(self.codes, np.tile(whole, self.copies), len(self.groups)).tolist()
+        wholes = np.bincount(self.codes, self._each(whole), len(self.groups)).tolist()
         fractions = self.sum(values - whole)[:, 0].tolist()
         return [int(high) * FIXED_POINT + low for high, low in zip(wholes, fractions, strict=True)]
 
     def _cells(self, kinds: NDArray[np.intp], of: int) -> NDArray[np.intp]:
-        return self.codes * of + np.tile(kinds, self.copies)
+        return self.codes * of + self._each(kinds)
+
+    def _each(self, values: NDArray[_Type]) -> NDArray[_Type]:
+        return values if self.copies == 1 else np.concatenate([values] * self.copies)
 
 
 def measure(
@@ -152,15 +158,23 @@ def _correct(block: ScoredBlock, outcomes: _Outcomes, config: LabelsConfig) -> N
 
 
 def _served(block: ScoredBlock) -> dict[tuple[str, str, int], int]:
-    revisions, revision = np.unique(block.routing_revisions, return_inverse=True)
+    revisions, revision = _distinct(block.routing_revisions)
     models, variants = block.models.values, block.variants.values
     cells = (revision * len(models) + block.models.codes) * len(variants) + block.variants.codes
+    counts = np.bincount(cells)
     served = {}
-    for cell, rows in zip(*(array.tolist() for array in np.unique(cells, return_counts=True)), strict=True):
+    for cell in np.nonzero(counts)[0].tolist():
         rest, variant = divmod(cell, len(variants))
         at, model = divmod(rest, len(models))
-        served[variants[variant], models[model], int(revisions[at])] = rows
+        served[variants[variant], models[model], int(revisions[at])] = int(counts[cell])
     return served
+
+
+def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The values that there are, and which of them stands in each row; nearly always there is one."""
+    if (values == values[0]).all():
+        return values[:1], np.zeros(len(values), np.intp)
+    return np.unique(values, return_inverse=True)
 
 
 def _errors(
@@ -179,7 +193,7 @@ def _errors(
 
 def _grouped(block: ScoredBlock, rows: NDArray[np.intp], bucket_ms: int, slices: Sequence[Sliced]) -> _Grouped:
     """The groups that hold rows, in the order of bucket, variant and slice."""
-    buckets, bucket = np.unique(block.event_times[rows] // bucket_ms, return_inverse=True)
+    buckets, bucket = _distinct(block.event_times[rows] // bucket_ms)
     variants = block.variants.values
     names = ["", *(name for sliced in slices for name in sliced.names)]
     base = (bucket * len(variants) + block.variants.codes[rows]) * len(names)
@@ -219,30 +233,20 @@ def _groups(
 def _binary(outcomes: _Outcomes, grouped: _Grouped, threshold: float) -> list[QualitySums]:
     label, score = outcomes.label, np.clip(outcomes.score, 0.0, 1.0)
     yes = label.astype(np.intp)
-    confusion = grouped.count(2 * yes + (outcomes.score >= threshold), 4).tolist()
+    confusion = grouped.count(2 * yes + (outcomes.score >= threshold), 4)
     kinds = SCORE_BINS * yes + np.searchsorted(BIN_EDGES, score, side="right")
     bins = grouped.count(kinds, 2 * SCORE_BINS).reshape(-1, 2, SCORE_BINS)
     bin_scores = grouped.sum(score, kinds, 2 * SCORE_BINS).reshape(-1, 2, SCORE_BINS)
-    loss = -np.log(np.clip(np.where(label == 1, score, 1 - score), _CLIP, 1 - _CLIP))
-    losses = grouped.sum(loss)[:, 0].tolist()
-    squares = grouped.sum((score - label) ** 2)[:, 0].tolist()
-    totals = bin_scores.sum(2).tolist()
-    return [
-        QualitySums(
-            rows=tn + fp + fn + tp,
-            correct=tn + tp,
-            positives=fn + tp,
-            decided=fp + tp,
-            log_loss=losses[at],
-            squared_error=squares[at],
-            absolute_error=(fn + tp) * FIXED_POINT - totals[at][1] + totals[at][0],
-            score=sum(totals[at]),
-            label=(fn + tp) * FIXED_POINT,
-            bins=bins[at],
-            bin_scores=bin_scores[at],
-        )
-        for at, (tn, fp, fn, tp) in enumerate(confusion)
-    ]
+    loss = -np.log(np.clip(np.where(yes, score, 1 - score), _CLIP, 1 - _CLIP))
+    tn, fp, fn, tp = confusion.T
+    of_no, of_yes = bin_scores.sum(2).T
+    labels = (fn + tp) * FIXED_POINT
+    columns = (
+        tn + fp + fn + tp, tn + tp, fn + tp, fp + tp,
+        grouped.sum(loss)[:, 0], grouped.sum((score - label) ** 2)[:, 0], labels - of_yes + of_no, of_no + of_yes,
+        labels,
+    )  # fmt: skip
+    return list(map(QualitySums, *(column.tolist() for column in columns), bins, bin_scores))
 
 
 def _multiclass(

@@ -89,7 +89,7 @@ def outcome(task: Task, row: int, rows: Rows, label: float) -> dict[str, int]:
     score = float(rows.block.score[row])
     if task == "regression":
         error = score - label
-        squared = min(abs(error), 2.0**18) ** 2
+        squared = min(abs(error), 2.0**18) * min(abs(error), 2.0**18)
         return {
             "rows": 1, "squared_error": fixed(squared), "absolute_error": fixed(abs(error)), "score": fixed(score),
             "label": fixed(label),
