@@ -30,6 +30,8 @@ HOMES = {
     "safetensors": ("models/torch_runtime.py", "models/package.py"),
     "prometheus_client": ("monitoring/metrics.py",),
     "river": ("monitoring/detectors/",),
+    "jinja2": ("monitoring/report.py",),
+    "markupsafe": ("monitoring/report_",),
     "faust": ("streams/",),
     "mode": ("streams/",),
     "aiokafka": ("streams/",),

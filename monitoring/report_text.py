@@ -1,0 +1,88 @@
+"""Numbers and times as a person reads them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+DAY_MS = 24 * 3600 * 1000
+_UNITS = ((DAY_MS, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
+
+
+def number(value: float) -> str:
+    """Three digits that matter.
+
+    >>> [number(value) for value in (0.0, 12345.6, 12.345, -0.012345, 1.5e-7, 4e9, float("nan"), float("inf"))]
+    ['0', '12,346', '12.3', '-0.0123', '1.5e-07', '4e+09', '–', '∞']
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if 1000 <= abs(value) < 1e8:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share, to a tenth of a per cent where it is small.
+
+    >>> [percent(share) for share in (0, 0.0004, 0.0312, 0.984, 0.9996, 1, float("nan"))]
+    ['0 %', '<0.1 %', '3.1 %', '98 %', '>99.9 %', '100 %', '–']
+    """
+    if math.isnan(share):
+        return "–"
+    if 0 < share < 0.001:
+        return "<0.1 %"
+    if 0.999 < share < 1:
+        return ">99.9 %"
+    return f"{share:.1%}".replace("%", " %") if 0 < share < 0.1 else f"{share:.0%}".replace("%", " %")
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number of things.
+
+    >>> counted(1, "alert"), counted(1200, "alert"), counted(0, "category", "categories")
+    ('1 alert', '1,200 alerts', 'no categories')
+    """
+    return f"{count:,} {one}" if count == 1 else f"{f'{count:,}' if count else 'no'} {many or one + 's'}"
+
+
+def instant(unix_ms: int) -> str:
+    """To the minute, UTC.
+
+    >>> instant(1_357_034_400_000)
+    '2013-01-01 10:00'
+    """
+    return _datetime(unix_ms).strftime("%Y-%m-%d %H:%M")
+
+
+def tick(unix_ms: int, span_ms: int) -> str:
+    """A short name for a moment on an axis that is `span_ms` long.
+
+    >>> tick(1_357_034_400_000, 3_600_000), tick(1_357_034_400_000, 9 * DAY_MS), tick(1_357_034_400_000, 400 * DAY_MS)
+    ('10:00', 'Jan 1', 'Jan 2013')
+    """
+    moment = _datetime(unix_ms)
+    if span_ms <= 1.5 * DAY_MS:
+        return moment.strftime("%H:%M")
+    return f"{moment:%b} {moment.day}" if span_ms <= 300 * DAY_MS else f"{moment:%b %Y}"
+
+
+def duration(milliseconds: float) -> str:
+    """In its largest unit, to a tenth where that says something.
+
+    >>> duration(90_000), duration(3 * DAY_MS), duration(250), duration(1000)
+    ('1.5 minutes', '3 days', '250 ms', '1 second')
+    """
+    for unit, name in _UNITS:
+        if milliseconds >= unit:
+            amount = f"{milliseconds / unit:.1f}".removesuffix(".0")
+            return f"{amount} {name}" if amount == "1" else f"{amount} {name}s"
+    return f"{milliseconds:.0f} ms"
+
+
+def _datetime(unix_ms: int) -> datetime:
+    """Of the years 1 to 9999: what an event claims may lie far outside."""
+    bounded = min(max(unix_ms, -62_135_596_800_000), 253_402_300_799_000)
+    return datetime.fromtimestamp(bounded // 1000, UTC)
