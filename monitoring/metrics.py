@@ -5,11 +5,14 @@ Counting is per window, never per event, so it costs nothing next to scoring.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from penstock.monitoring.tally import Tally
 
 GapKind = Literal["missing", "stale", "malformed"]
 WindowStage = Literal["decode", "features", "score", "encode"]
@@ -51,8 +54,9 @@ class ScoreMetrics(PipelineMetrics):
     True
     """
 
-    def __init__(self, pipeline: str) -> None:
+    def __init__(self, pipeline: str, *, worker: str = "") -> None:
         super().__init__(pipeline)
+        self.tally = Tally("score", worker, now=time.time_ns() // 1_000_000)
         self._events = self._counter("penstock_events", "Events taken from the events topic.").labels(pipeline)
         self._predictions = self._counter("penstock_predictions", "Events that ended as a prediction.").labels(pipeline)
         self._dead_letters = self._counter(
@@ -82,15 +86,14 @@ class ScoreMetrics(PipelineMetrics):
             "penstock_partitions", "Partitions of the events topic that this worker owns."
         ).labels(pipeline)
 
-    def count_window(self, *, rows: int, dead_letters: Iterable[tuple[str, str]] = ()) -> None:
+    def count_window(self, *, rows: int, dead_letters: Sequence[tuple[str, str]] = ()) -> None:
         """One window: `rows` predictions, and dead letters as (stage, error)."""
-        dead = 0
         for stage, error in dead_letters:
             self._dead_letters.labels(self._pipeline, stage, error).inc()
-            dead += 1
-        self._events.inc(rows + dead)
+        self._events.inc(rows + len(dead_letters))
         self._predictions.inc(rows)
-        self._window_rows.observe(rows + dead)
+        self._window_rows.observe(rows + len(dead_letters))
+        self.tally.window(rows=rows, dead_letters=dead_letters)
 
     def count_gaps(self, gaps: Mapping[tuple[str, GapKind], int]) -> None:
         """How many values of each feature were missing, stale or malformed."""
@@ -101,13 +104,15 @@ class ScoreMetrics(PipelineMetrics):
         """Times a window's way through one stage."""
         return self._stages[name].time()
 
-    def observe_latency(self, seconds: float) -> None:
-        """The oldest event of a window."""
+    def observe_latency(self, seconds: float, rows: int) -> None:
+        """Of the oldest event of a window with so many rows."""
         self._latency.observe(max(seconds, 0.0))
+        self.tally.latency(max(seconds, 0.0), rows)
 
     def count_outage(self) -> None:
         """A window for which Redis did not answer in time."""
         self._outages.inc()
+        self.tally.outage()
 
     def count_refused(self, model: str) -> None:
         self._refused.labels(self._pipeline, model).inc()

@@ -27,6 +27,7 @@ from penstock.models.torch_runtime import load_runtime
 from penstock.monitoring.metrics import ScoreMetrics
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
+from penstock.schemas.operations import OperationalReading
 from penstock.schemas.records import Control
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
@@ -37,6 +38,7 @@ from penstock.streams.feature_store import FeatureStore, NoFeatures, RedisFeatur
 from penstock.streams.inference import Inference
 from penstock.streams.kafka import client_options
 from penstock.streams.outputs import Made, OutputEncoder
+from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.scoring import Run, Scoring, Window
 from penstock.streams.settings import Settings
 from penstock.streams.transactions import ExactlyOnce
@@ -96,7 +98,8 @@ class ScoreRole(Service):
         super().__init__()
         self._app, self._settings = app, settings
         self._kafka = client_options(settings.kafka)
-        self.metrics = ScoreMetrics(settings.pipeline.name)
+        self.metrics = ScoreMetrics(settings.pipeline.name, worker=worker_name())
+        self._readings = Readings(settings, self._reading)
         self._admin = AdminServer(settings.admin.host, settings.admin.port_of("score"), self.metrics, self._not_ready)
         self._follower = ControlFollower.of(settings)
         self._store = _feature_store(settings)
@@ -126,6 +129,8 @@ class ScoreRole(Service):
         self._inference = Inference(self._scoring)
         self._serving: Serving | None = None
         self._partitions: list[int] = []
+        self._done: dict[int, tuple[int, int]] = {}
+        """Partition → the offset after its last event that is done, and when the broker got that event, Unix ms."""
 
     # Before the first event: a model.
 
@@ -133,6 +138,7 @@ class ScoreRole(Service):
         """Returns when a model is loaded; only then does the worker join its consumer group."""
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._delivery)
+        await self.add_runtime_dependency(self._readings)
         log.info("Admin at %s", self._admin.address)
         await asyncio.to_thread(self._encoder.warm_up)
         await topics.require(self._settings)
@@ -157,6 +163,17 @@ class ScoreRole(Service):
         if not self._partitions:
             return "no partition of the events topic is assigned to this worker"
         return None
+
+    # What it says of itself.
+
+    def _reading(self) -> OperationalReading | None:
+        now, topic = now_ms(), self._settings.topics.events.name
+        waited = [
+            now - timestamp
+            for partition, (following, timestamp) in self._done.items()
+            if partition in self._partitions and (self._app.end_of(TP(topic, partition)) or 0) > following
+        ]
+        return self.metrics.tally.reading(now=now, partitions=self._partitions, behind_ms=max(waited, default=0))
 
     # The champion, as the control record says.
 
@@ -246,7 +263,10 @@ class ScoreRole(Service):
             for stretch, made in zip(stretches, self._encoder.encode(window, revision), strict=True):
                 await self._delivery.deliver(_outputs(stretch, made))
             oldest = min(window.records[run.start].timestamp for run in window.runs)
-            self.metrics.observe_latency(time.time() - oldest / 1000)
+            self.metrics.observe_latency(time.time() - oldest / 1000, rows=len(window.records))
+            for stretch in stretches:
+                last = stretch.arrivals[-1].block
+                self._done[last.partition] = (last.next_offset, last.records[-1].timestamp)
 
 
 def _feature_store(settings: Settings) -> FeatureStore:

@@ -97,6 +97,16 @@ class BlockApp(faust.App):
         """Start `service` before the consumer and stop it after: what works on blocks in flight."""
         self._first_services.append(service)
 
+    def end_of(self, tp: TP) -> int | None:
+        """Where the partition ended when it was last fetched; None where it was not yet."""
+        consumer = self.consumer._thread._consumer
+        return consumer.last_stable_offset(tp) if tp in consumer.assignment() else None
+
+    async def has_read(self, tp: TP) -> bool:
+        """Whether the partition was read as far as it was known to reach at the last fetch."""
+        consumer, end = self.consumer._thread._consumer, self.end_of(tp)
+        return end is not None and bool(await consumer.position(tp) >= end)
+
     def on_init_dependencies(self) -> Iterable[Service]:
         return [*self._first_services, *super().on_init_dependencies()]
 

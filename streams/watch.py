@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -25,7 +24,9 @@ from mode import Service
 
 from penstock.monitoring.binning import Binning
 from penstock.monitoring.counting import warm_up
+from penstock.monitoring.tally import Tally
 from penstock.monitoring.watch_metrics import WatchMetrics
+from penstock.schemas.operations import OperationalReading
 from penstock.schemas.quality import encode_quality
 from penstock.schemas.scored import CorruptBlock, ScoredBlock, decode
 from penstock.schemas.summaries import encode_summary
@@ -35,6 +36,7 @@ from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.control_follower import ControlFollower
+from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.reference import References
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
@@ -60,11 +62,13 @@ class Watched:
     """A partition that this worker watches.
 
     offsets  topic → the offset after the last record that was taken
+    newest   when the broker got the last record of the scored log that was taken, Unix ms
     waiting  records of the second reading that are not mature yet
     """
 
     watch: PartitionWatch
     offsets: dict[str, int] = field(default_factory=dict)
+    newest: int = 0
     committed: dict[TopicPartition, int] = field(default_factory=dict)
     waiting: deque[tuple[int, ScoredBlock]] = field(default_factory=deque)
 
@@ -76,6 +80,9 @@ class WatchRole(Service):
         super().__init__()
         self._app, self._settings, self._topics = app, settings, settings.topics
         self.metrics = WatchMetrics(settings.pipeline.name)
+        self._tally = Tally("watch", worker_name(), now=now_ms())
+        self._readings = Readings(settings, self._reading)
+        self._label_seen: int | None = None
         self._admin = AdminServer(settings.admin.host, settings.admin.port_of("watch"), self.metrics, self._not_ready)
         self._follower = ControlFollower.of(settings)
         self._references = References(settings)
@@ -101,6 +108,7 @@ class WatchRole(Service):
     async def on_start(self) -> None:
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
+        await self.add_runtime_dependency(self._readings)
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "watch")
         await asyncio.to_thread(warm_up)
@@ -116,6 +124,24 @@ class WatchRole(Service):
 
     def _not_ready(self) -> str | None:
         return None if self._watched else "no partition of the scored log is assigned to this worker"
+
+    def _reading(self) -> OperationalReading | None:
+        now = now_ms()
+        return self._tally.reading(
+            now=now,
+            partitions=sorted(self._watched),
+            behind_ms=self._behind_ms(now),
+            label_age_ms=None if self._label_seen is None else max(now - self._label_seen, 0),
+        )
+
+    def _behind_ms(self, now: int) -> int:
+        scored = self._topics.scored.name
+        waited = [
+            now - one.newest
+            for partition, one in self._watched.items()
+            if one.newest and (self._app.end_of(TP(scored, partition)) or 0) > one.offsets.get(scored, 0)
+        ]
+        return max(waited, default=0)
 
     # The reference: the champion's, as the control record says.
 
@@ -138,7 +164,7 @@ class WatchRole(Service):
         states = await self._checkpoints.open(partitions)
         self._watched = {
             partition: Watched(
-                PartitionWatch(partition, self._config, binning=self._binning, clock=_now_ms, state=state)
+                PartitionWatch(partition, self._config, binning=self._binning, clock=now_ms, state=state)
             )
             for partition, state in states.items()
         }
@@ -177,11 +203,15 @@ class WatchRole(Service):
         for record in block.records:
             if (scored := self._decoded(record, block.partition)) is not None:
                 watched.watch.scored(scored, record.offset)
+                watched.newest = record.timestamp
+                self._tally.window(rows=scored.rows)
             await asyncio.sleep(0)  # heartbeats and checkpoints take their turn
 
     def _take_labels(self, watched: Watched, block: Block) -> None:
         batch = watched.watch.labels(block.records)
         self.metrics.count_labels(batch.rows)
+        if batch.rows:
+            self._label_seen = max(self._label_seen or 0, block.records[-1].timestamp)
         for bad in batch.rejected:
             place = f"{block.topic}, partition {block.partition}, offset {block.records[bad.position].offset}"
             log.warning("%s: no label, skipped. %s", place, bad.message)
@@ -236,10 +266,7 @@ class WatchRole(Service):
 
     async def _labels_are_read(self, one: Watched) -> bool:
         """Whether the labels topic was read as far as it was known to reach at the last fetch."""
-        labels = TopicPartition(self._topics.labels.name, one.watch.partition)
-        consumer = self._app.consumer._thread._consumer
-        end = consumer.last_stable_offset(labels) if labels in consumer.assignment() else None
-        return end is not None and await consumer.position(labels) >= end
+        return await self._app.has_read(TP(self._topics.labels.name, one.watch.partition))
 
     # Checkpoints.
 
@@ -278,7 +305,3 @@ class WatchRole(Service):
 
     def _summary(self, value: bytes, headers: Any) -> Output:
         return Output(self._topics.summaries.name, SUMMARIES_PARTITION, (None, value, headers))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
