@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from penstock.monitoring.joint_distance import JointDistance
 from penstock.schemas.columns import Layout
 from penstock.schemas.profile import BINS, CategoryProfile, NumericProfile, ReferenceProfile
-from penstock.schemas.seasons import WEEK_MS, shift
+from penstock.schemas.seasons import WEEK_MS, at_the_average_hour, shift
 from penstock.schemas.summaries import LOG_EDGES, Signal
 
 PHASE_MS = 300_000
@@ -232,7 +232,7 @@ class _Maker(NamedTuple):
         ]
         if len(places) < 2:
             return None
-        sample = np.stack([numbers[visible[place]] for place in places], axis=1).astype(np.float64)
+        sample = np.stack([_sampled(self.profile, visible[place]) for place in places], axis=1)
         distance = JointDistance.fit(sample, np.array(places))
         if distance is None:
             return None
@@ -241,6 +241,15 @@ class _Maker(NamedTuple):
         edges = np.unique(np.quantile(squared, np.linspace(0, 1, BINS), method="nearest"))
         centre, spread = float(squared.mean()), float(squared.std()) or 1.0
         return distance, Signal("distance", "bins", edges, centre=centre, spread=spread)
+
+
+def _sampled(profile: ReferenceProfile, name: str) -> NDArray[np.float64]:
+    """A number's column of the reference sample; a seasonal one as it would be at the average hour."""
+    sample, numbers = profile.sample, profile.features.get(name)
+    values = sample.numbers[name].astype(np.float64)
+    if isinstance(numbers, NumericProfile) and numbers.season is not None and len(sample.times):
+        return at_the_average_hour(numbers.season, values, sample.times)
+    return values
 
 
 def _binned(

@@ -75,17 +75,17 @@ def count(
     seen = np.array([watermark_before, 0, 0, 0, 0], np.int64)
     _kernels().observe_times(times, timestamps, np.array([max_future_ms, max_out_of_order_ms], np.int64), seen)
     watermark, late, bad, earliest, latest = seen.tolist()
-    values = _numbers(block, binning, lag)
+    phases = times // PHASE_MS % PHASES
+    values = _numbers(block, binning, lag, phases)
     names, table = binning.numbers, binning.number_table
     if block.sizes is None and "size" in binning.signals:
         place = names.index("size")
         names, table = (*names[:place], *names[place + 1 :]), table.without(place)
         values = np.delete(values, place, axis=0)
-    phases = (times // PHASE_MS % PHASES) if len(table.shifts) else np.zeros(rows, np.int64)
     signals = _counted(names, values, table, phases)
     signals.update(_categories(block, binning))
     _mark_defaulted(signals, block)
-    signals.update(_outputs(block, binning))
+    signals.update(_outputs(block, binning, phases))
     return Summary(
         partition=block.partition,
         segment=segment,
@@ -106,7 +106,9 @@ def count(
     )
 
 
-def _numbers(block: ScoredBlock, binning: Binning, lag: NDArray[np.float64]) -> NDArray[np.float64]:
+def _numbers(
+    block: ScoredBlock, binning: Binning, lag: NDArray[np.float64], phases: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """[signals, rows], in the order of `Binning.numbers`; a row without a value is NaN."""
     columns, layout = block.columns, binning.layout
     values = np.empty((len(binning.numbers), block.rows))
@@ -133,8 +135,12 @@ def _numbers(block: ScoredBlock, binning: Binning, lag: NDArray[np.float64]) -> 
     values[place] = np.nan if block.sizes is None else block.sizes
     values[place + 1] = lag
     if binning.joint is not None:
-        joint = binning.joint
-        _kernels().distances(values[joint.features], joint.mean, joint.whitening, values[place + 2])
+        joint, table = binning.joint, binning.number_table
+        usual = values[joint.features]
+        for row, season in enumerate(table.season[joint.features].tolist()):
+            if season >= 0:
+                usual[row] = (usual[row] - table.shifts[season, phases, 0]) / table.shifts[season, phases, 1]
+        _kernels().distances(usual, joint.mean, joint.whitening, values[place + 2])
     return values
 
 
@@ -175,13 +181,12 @@ def _mark_defaulted(signals: dict[str, SignalCounts], block: ScoredBlock) -> Non
             )  # fmt: skip
 
 
-def _outputs(block: ScoredBlock, binning: Binning) -> Iterator[tuple[str, SignalCounts]]:
+def _outputs(block: ScoredBlock, binning: Binning, phases: NDArray[np.int64]) -> Iterator[tuple[str, SignalCounts]]:
     """The scores of each variant and, where the model has several outputs, which was the largest."""
     for code, variant in _present(block.variants):
         served = slice(None) if code is None else block.variants.codes == code
         score = block.score[served].astype(np.float64)[None, :]
-        phases = np.zeros(score.shape[1], np.int64)
-        yield from _counted((f"score:{variant}",), score, binning.score_table, phases).items()
+        yield from _counted((f"score:{variant}",), score, binning.score_table, phases[served]).items()
         if binning.outputs and block.scores is not None:
             scores = block.scores[served]
             best = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), binning.outputs + 1)

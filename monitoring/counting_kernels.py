@@ -20,8 +20,7 @@ _UNIT = float(FIXED_POINT)
 _READ_ONLY = Array(float32, 2, "C", readonly=True)
 
 
-@njit(inline="always", error_model="numpy")
-def _place(
+def _count_below(
     column: NDArray[np.float64],
     edges: NDArray[np.float64],
     used: int,
@@ -51,6 +50,9 @@ def _place(
         counted[below] += 1
         under += value < first
     return under
+
+
+_place = njit(inline="always", error_model="numpy")(_count_below)
 
 
 def _count_numbers(
@@ -181,7 +183,10 @@ def _norms(vectors: NDArray[np.float32], out: NDArray[np.float64]) -> None:
 
 
 def _compiled(signature: Any, function: Any) -> Any:
-    return njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+    try:
+        return njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # numba finds no folder that it may keep compiled code in: compile at every start
+        return njit(signature, nogil=True, error_model="numpy")(function)
 
 
 _matrix, _floats, _integers = float64[:, ::1], float64[::1], int64[::1]

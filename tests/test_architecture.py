@@ -30,6 +30,7 @@ HOMES = {
     "safetensors": ("models/torch_runtime.py", "models/package.py"),
     "prometheus_client": ("monitoring/metrics.py",),
     "river": ("monitoring/detectors/",),
+    "numba": ("monitoring/counting_kernels.py", "monitoring/betting.py"),
     "jinja2": ("monitoring/report.py",),
     "markupsafe": ("monitoring/report_",),
     "faust": ("streams/",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,13 @@ def test_a_block_comes_back_as_it_went_in(rows: int, outputs: int, names: set[st
     record = only(encode(original))
     assert (record.first_offset, record.last_offset, record.rows) == (100, 98 + 2 * rows, rows)
     assert_equal(decode(record.value, record.headers), original)
+
+
+def test_records_of_before_sizes_were_written_read_back_without() -> None:
+    before = replace(block(5), sizes=None)
+    record = only(encode(before))
+    assert "size" not in pa.ipc.open_stream(record.value).read_all().column_names
+    assert_equal(decode(record.value, record.headers), before)
 
 
 def test_no_rows_make_no_record() -> None:
