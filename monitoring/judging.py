@@ -111,7 +111,25 @@ class Judge:
         """What to tell after a segment's summary, or a part's; nothing for one that was applied before."""
         if not self._is_new("summary", summary.partition, summary.segment, summary.part):
             return []
-        return self._book.observe(self._judge(summary), position=_position(summary))
+        return self._book.observe(self.alarms(summary), position=_position(summary))
+
+    def alarms(self, summary: Summary) -> list[Alarm]:
+        """What the detectors say of one more segment; `apply` makes alerts of it."""
+        if not summary.rows:
+            return []
+        before = self._followed.reference
+        current = self._followed.admit(summary.partition, summary.reference, revision_of(summary))
+        if self._followed.reference != before:
+            self._begin(self._followed.reference)
+        self._pace.advance(summary.event_times[1])
+        self._rebudget()
+        counts = summary.signals
+        if not current:  # counted against the bins of another model
+            counts = {name: found for name, found in counts.items() if family_of(name) not in _OF_THE_MODEL}
+        alarms = self._families.update(
+            counts, rows=summary.rows, time_ms=sum(summary.event_times) // 2, known=self._known_signals
+        )
+        return alarms + self._rates.update(summary)
 
     def operations(self, reading: OperationalReading) -> list[Alert]:
         """What to tell after a worker's reading."""
@@ -168,22 +186,6 @@ class Judge:
             return False
         self._applied[kind, partition] = segment, part
         return True
-
-    def _judge(self, summary: Summary) -> list[Alarm]:
-        if not summary.rows:
-            return []
-        before = self._followed.reference
-        current = self._followed.admit(summary.partition, summary.reference, revision_of(summary))
-        if self._followed.reference != before:
-            self._begin(self._followed.reference)
-        self._pace.advance(summary.event_times[1])
-        self._rebudget()
-        time_ms = sum(summary.event_times) // 2
-        counts = summary.signals
-        if not current:  # counted against the bins of another model
-            counts = {name: found for name, found in counts.items() if family_of(name) not in _OF_THE_MODEL}
-        alarms = self._families.update(counts, rows=summary.rows, time_ms=time_ms, known=self._known_signals)
-        return alarms + self._rates.update(summary)
 
     def _begin(self, reference: str | None) -> None:
         """Against another model's reference."""

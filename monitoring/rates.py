@@ -64,10 +64,12 @@ class Rates:
 def rate_alarm(
     family: Family, signal: str, aspect: Aspect, detector: BernoulliCUSUM, slice: str | None = None
 ) -> Alarm:
-    """What a detector of rates says now that it has alarmed."""
+    """What a detector of rates says now that it has alarmed; the figure bears the name of what is counted."""
+    figure = aspect if aspect in ("errors", "missing", "out_of_range") else "rate"
+    before, after = ({figure: rate for rate in figures.values()} for figures in (detector.before, detector.after))
     return Alarm(
         family, signal, detector.name, aspect, detector.statistic, detector.threshold,
-        detector.before, detector.after, detector.since, slice,
+        before, after, detector.since, slice,
     )  # fmt: skip
 
 

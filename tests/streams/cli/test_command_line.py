@@ -40,7 +40,8 @@ def test_the_commands_are_those_that_the_readme_may_name() -> None:
         "init", "doctor", "demo", "up", "worker score", "package",
         "models add", "models list", "models show", "models alias", "models use", "models serving",
         "send", "tail", "dead-letters list", "dead-letters show", "dead-letters replay",
-        "features load", "topics create", "topics list",
+        "features load", "topics create", "topics list", "drift",
+        "alerts list", "alerts show", "alerts ack", "alerts follow",
     }  # fmt: skip
 
 
