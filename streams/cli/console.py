@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from penstock.streams.cli.shared import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    interruptible,
     load_settings,
     print_json,
     run_async,
@@ -43,6 +42,7 @@ class TopicRole(StrEnum):
     labels = "labels"
     control = "control"
     decisions = "decisions"
+    alerts = "alerts"
     events = "events"
 
 
@@ -87,7 +87,7 @@ def send(
     speed = _rate(rate)
 
     async def work(events: Iterator[Chunk], size: int) -> Sent:
-        with task_progress() as move, _interruptible() as stop:
+        with task_progress() as move, interruptible() as stop:
 
             def progress(sent: Sent) -> None:
                 move(f"{sent.confirmed:,} events, {sent.events_per_s:,.0f}/s", sent.read_bytes, size)
@@ -134,7 +134,7 @@ def tail(
     topic: Annotated[
         TopicRole,
         typer.Argument(
-            metavar="TOPIC", help="predictions, scored, dead-letters, labels, control, decisions or events."
+            metavar="TOPIC", help="predictions, scored, dead-letters, labels, alerts, control, decisions or events."
         ),
     ] = TopicRole.predictions,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -156,7 +156,7 @@ def tail(
     name: str = getattr(settings.topics, topic.name).name
 
     async def work() -> None:
-        with _interruptible() as stop:
+        with interruptible() as stop:
             async for record in tailing.tail(
                 settings.kafka,
                 name,
@@ -230,24 +230,3 @@ def _opened(source: str) -> Iterator[tuple[ByteSource, int]]:
         ) from error
     with stream:
         yield stream, path.stat().st_size
-
-
-@contextmanager
-def _interruptible() -> Iterator[asyncio.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; a second one ends the process."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def ask() -> None:
-        stop.set()
-        for each in signals:
-            loop.remove_signal_handler(each)
-
-    for each in signals:
-        loop.add_signal_handler(each, ask)
-    try:
-        yield stop
-    finally:
-        for each in signals:
-            loop.remove_signal_handler(each)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,27 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's asynchronous part. Libraries stay silent: what matters comes as an error."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return asyncio.run(work)
+
+
+@contextmanager
+def interruptible() -> Iterator[asyncio.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; a second one ends the process."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def ask() -> None:
+        stop.set()
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+    for each in signals:
+        loop.add_signal_handler(each, ask)
+    try:
+        yield stop
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)
 
 
 def console() -> Console:

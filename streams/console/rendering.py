@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 from aiokafka import ConsumerRecord
 
+from penstock.schemas.alerts import decode_alert
 from penstock.schemas.dead_letters import DeadLetter, NotADeadLetter
 from penstock.schemas.errors import PenstockError
+from penstock.streams.console.alert_rendering import alert_line
 
 _TEXT_LIMIT = 200
 """Longer values are cut on the screen; `--json` prints them whole."""
@@ -190,6 +192,10 @@ def _decision(record: ConsumerRecord) -> Iterator[str]:
     )
 
 
+def _alert(record: ConsumerRecord) -> Iterator[str]:
+    yield alert_line(decode_alert(record.value, record.headers, f"{record.topic}, offset {record.offset}"))
+
+
 def _label(record: ConsumerRecord) -> Iterator[str]:
     found = msgspec.json.decode(record.value or b"", type=dict[str, Any])
     if "watermark" in found:
@@ -243,6 +249,7 @@ _LINES: dict[str, Callable[[ConsumerRecord], Iterator[str]]] = {
     "control": _control,
     "decisions": _decision,
     "labels": _label,
+    "alerts": _alert,
     "dead-letters": _dead_letter,
     "scored": _scored,
 }

@@ -15,7 +15,7 @@ from penstock.schemas.scored import ScoredBlock, encode
 from penstock.streams.console.rendering import documents, hexdump, json_of, lines, text_of, time_text, to_json
 
 Headers = list[tuple[str, bytes]]
-ROLES = ["events", "predictions", "labels", "control", "decisions", "dead-letters", "scored"]
+ROLES = ["events", "predictions", "labels", "control", "decisions", "alerts", "dead-letters", "scored"]
 
 
 @dataclass
