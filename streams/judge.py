@@ -1,0 +1,198 @@
+"""The judge role: a Faust agent reads the summaries, one ordered topic, and raises alerts.
+
+What the judge concludes depends on that topic alone: no clock, no other input. So a restarted judge, whose state comes
+back with the offset where it ends, comes to the same alerts. They go to the alert topic in one transaction with both,
+and to the other sinks once that is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from faust.types import TP
+from mode import Service
+
+from penstock.monitoring.judge_metrics import JudgeMetrics
+from penstock.monitoring.judging import Judge
+from penstock.schemas.alerts import Alert, decode_acknowledgement, encode_alert
+from penstock.schemas.errors import PenstockError
+from penstock.schemas.operations import decode_reading
+from penstock.schemas.quality import decode_quality
+from penstock.schemas.records import SCHEMA_HEADER
+from penstock.schemas.summaries import decode_summary
+from penstock.streams import kafka as clients
+from penstock.streams import topics
+from penstock.streams.admin import AdminServer
+from penstock.streams.alert_sinks import AlertSinks
+from penstock.streams.blocks import Block
+from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.reference import References
+from penstock.streams.settings import Settings
+from penstock.streams.transport import BlockApp, BlockSchema, new_producer
+
+log = logging.getLogger("penstock.judge")
+
+PARTITION = 0
+"""The summaries topic has one partition, and so has the alert topic."""
+
+STATE_EVERY = 5
+"""A checkpoint without alerts may wait for so many of the role's rounds: the state is larger than what it judges."""
+
+_KINDS = ("summary", "quality", "operations", "acknowledgement")
+
+
+def install(app: BlockApp, settings: Settings) -> None:
+    """Add the judge role to an app."""
+    role = JudgeRole(app, settings)
+    app.start_first(role)
+    app.before_assigned, app.after_revoked = role.on_assigned, role.on_revoked
+    app.agent(app.topic(settings.topics.summaries.name, schema=BlockSchema()), name="judge")(role.take)
+
+
+class JudgeRole(Service):
+    """Holds the judge while the summaries are assigned to this worker; others stand by."""
+
+    def __init__(self, app: BlockApp, settings: Settings) -> None:
+        super().__init__()
+        self._app, self._settings, self._topics = app, settings, settings.topics
+        self.metrics = JudgeMetrics(settings.pipeline.name)
+        self._admin = AdminServer(settings.admin.host, settings.admin.port_of("judge"), self.metrics, self._not_ready)
+        self._references = References(settings)
+        kafka = clients.client_options(settings.kafka)
+        self._checkpoints = Checkpoints(
+            kafka=settings.kafka,
+            group=app.conf.id,
+            role="judge",
+            state_topic=settings.topics.state.name,
+            new_producer=lambda name: new_producer(kafka, client_id=app.conf.id, transactional_id=name),
+        )
+        self._sinks = AlertSinks.of(settings.alerts, count=self.metrics.count_told)
+        self._judge: Judge | None = None
+        self._alerts: list[Alert] = []
+        self._next = self._committed = 0
+        self._rounds = 0
+
+    async def on_start(self) -> None:
+        await self.add_runtime_dependency(self._admin)
+        await self.add_runtime_dependency(self._checkpoints)
+        log.info("Admin at %s", self._admin.address)
+        await topics.require(self._settings, "judge")
+
+    async def on_stop(self) -> None:
+        await self._sinks.close()
+
+    def _not_ready(self) -> str | None:
+        return None if self._judge is not None else "another worker judges; this one stands by"
+
+    # The summaries come and go.
+
+    async def on_assigned(self, assigned: set[TP]) -> None:
+        if not assigned:
+            return
+        state = (await self._checkpoints.open([PARTITION]))[PARTITION]
+        settings = self._settings
+        self._judge = Judge(
+            settings.drift.config(settings.watch),
+            settings.labels.config(),
+            settings.alerts.config(),
+            pipeline=settings.pipeline.name,
+            profile=self._references.profile,
+            sensitive=[feature.name for feature in settings.catalogue.features if feature.sensitive],
+        )
+        if snapshot := joined(state):
+            self._judge.restore(snapshot)
+        self.metrics.show_open(self._judge.open)
+        self._alerts, self._next, self._committed = [], 0, 0
+        self._parts = len(state)
+        log.info("Judging %s", "from its beginning" if not snapshot else "from where the last judge stopped")
+
+    async def on_revoked(self, revoked: set[TP]) -> None:
+        self._judge = None
+        await self._checkpoints.close()
+
+    # Judging.
+
+    async def take(self, stream: Any) -> None:
+        """The agent: runs of summaries, in order."""
+        async for event in stream.noack().events():
+            block: Block = event.value
+            if self._judge is not None and event.message.generation_id == self._app.consumer_generation_id:
+                for record in block.records:
+                    self._take(self._judge, record)
+                    await asyncio.sleep(0)  # heartbeats and checkpoints take their turn
+                self._next = block.next_offset
+            event.ack()
+
+    def _take(self, judge: Judge, record: Any) -> None:
+        place = f"{self._topics.summaries.name}, offset {record.offset}"
+        try:
+            self._alerts += self._concluded(judge, record, place)
+        except PenstockError as error:
+            self.metrics.count_unreadable()
+            log.error("%s It is skipped.", error)
+
+    def _concluded(self, judge: Judge, record: Any, place: str) -> list[Alert]:
+        value, headers = record.value, record.headers
+        schema = dict(headers).get(SCHEMA_HEADER, b"").partition(b"/")[0].decode()
+        self.metrics.count_judged(schema if schema in _KINDS else "unknown")
+        match schema:
+            case "summary":
+                return judge.apply(decode_summary(value, headers, place=place))
+            case "quality":
+                return judge.apply_quality(decode_quality(value, headers, place=place))
+            case "operations":
+                return judge.operations(decode_reading(value, headers, place=place))
+            case _:  # refuses what is not an acknowledgement either
+                return judge.acknowledge(decode_acknowledgement(value, headers, place))
+
+    # Checkpoints.
+
+    @Service.task
+    async def _write_checkpoints(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self._settings.watch.checkpoint_s / 2)
+            self._rounds += 1
+            if self._judge is not None and (self._alerts or self._rounds % STATE_EVERY == 0):
+                await self._checkpoint(self._judge)
+
+    async def _checkpoint(self, judge: Judge) -> None:
+        if self._next == self._committed:
+            return
+        alerts, self._alerts = self._alerts, []
+        following, snapshot = self._next, judge.snapshot()
+        parts = cut(snapshot)
+        outputs = [Output(self._topics.alerts.name, PARTITION, encode_alert(alert)) for alert in alerts]
+        outputs += [self._checkpoints.state_output(PARTITION, f"{number}", part) for number, part in enumerate(parts)]
+        outputs += [
+            self._checkpoints.state_output(PARTITION, f"{number}", None) for number in range(len(parts), self._parts)
+        ]
+        offsets = {TopicPartition(self._topics.summaries.name, PARTITION): following}
+        if not await self._checkpoints.commit(PARTITION, outputs, offsets):
+            return
+        self._committed, self._parts = following, len(parts)
+        for alert in alerts:
+            self.metrics.count_alert(alert)
+            await self._sinks.send(alert)
+
+
+PART_BYTES = 800_000
+"""Of a snapshot in one record."""
+
+
+def cut(snapshot: bytes) -> list[bytes]:
+    """A snapshot in parts that fit into records.
+
+    >>> joined({str(n): part for n, part in enumerate(cut(b"x" * 2_000_000))}) == b"x" * 2_000_000
+    True
+    """
+    return [snapshot[start : start + PART_BYTES] for start in range(0, len(snapshot), PART_BYTES)]
+
+
+def joined(parts: dict[str, bytes]) -> bytes:
+    """The snapshot that was cut; empty where there is none."""
+    numbers: Sequence[str] = sorted(parts, key=int)
+    return b"".join(parts[number] for number in numbers)
