@@ -25,6 +25,7 @@ _LADDER = tuple(
 """Lengths of cells, ms: each divides the next, so that cells can be joined."""
 
 MAX_CELLS = 64
+FEWEST_CELLS = 12
 
 Served = tuple[str, str, int]
 """Variant, NAME@VERSION, routing revision."""
@@ -99,6 +100,11 @@ class Timeline:
             while self._count() > self._max_cells and self._step + 1 < len(_LADDER):
                 self._coarsen()
         return self.cells[self._start(time_ms)]
+
+    def settle(self) -> None:
+        """Join cells while most intervals are empty: segments further apart than a cell would look like gaps."""
+        while self.cells and self._count() > max(2 * len(self.cells), FEWEST_CELLS) and self._step + 1 < len(_LADDER):
+            self._coarsen()
 
     def ordered(self) -> Iterator[tuple[int, Cell]]:
         return iter(sorted(self.cells.items()))
