@@ -86,7 +86,7 @@ class Topics:
         self._set("shadow-scores", "none", "scores of candidates, Arrow IPC", None, long)
         self._set("labels", "the event's", "Label, JSON", None, long)
         self._set("summaries", "partition and segment", "Summary", 1, long)
-        self._set("alerts", "signal", "Alert, JSON", 1, long)
+        self._set("alerts", "the alert's id", "Alert, JSON", 1, long)
         self._set("decisions", "pipeline", "Decision, JSON", 1, -1)
         self._set("control", "pipeline", "Control, JSON", 1, -1, cleanup="compact")
         # Written every few seconds and read whole at each start: small segments keep that short.
