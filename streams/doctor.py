@@ -259,7 +259,8 @@ def _ms(started: float) -> str:
 
 
 def _masked(finding: Finding, settings: Settings) -> Finding:
-    secrets = (settings.kafka.sasl_password, settings.kafka.ssl_key_password, settings.redis.password)
+    kafka, alerts = settings.kafka, settings.alerts
+    secrets = (kafka.sasl_password, kafka.ssl_key_password, settings.redis.password, alerts.webhook_secret)
     detail, fix = without_credentials(finding.detail), without_credentials(finding.fix)
     for secret in secrets:
         if secret is not None and (text := secret.get_secret_value()):

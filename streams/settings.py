@@ -19,7 +19,7 @@ from penstock.models.features import Catalogue
 from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.events import EventSchema
 from penstock.schemas.json_struct import EventStruct
-from penstock.schemas.topics import Topics
+from penstock.schemas.topics import DAY_MS, Topics
 from penstock.streams import settings_environment as environment
 from penstock.streams.settings_errors import Location, dotted, raise_all, translate
 from penstock.streams.settings_features import EntitySettings, FeatureSettings, build_catalogue, unknown_entities
@@ -127,7 +127,13 @@ class Settings(Section):
 
     @cached_property
     def topics(self) -> Topics:
-        return Topics(self.pipeline.name, self.events.topic, events_max_bytes=self.events.max_bytes)
+        return Topics(
+            self.pipeline.name,
+            self.events.topic,
+            events_max_bytes=self.events.max_bytes,
+            # Rows are read again when their labels are mature: the log must still have them then.
+            scored_retention_ms=max(30 * DAY_MS, int(2000 * self.labels.maturity_s)),
+        )
 
     @cached_property
     def event_schema(self) -> EventSchema:

@@ -18,6 +18,7 @@ import yaml
 
 from penstock.streams.admin import AdminServer
 from penstock.streams.settings import Settings
+from penstock.streams.settings_sections import ROLES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = {
@@ -105,12 +106,13 @@ def test_every_advertised_listener_is_listened_on() -> None:
     assert mapped.keys() == listening.keys()
 
 
-def test_the_admin_port_is_the_same_everywhere() -> None:
-    port = Settings.of(PROJECT).admin.port
+def test_the_admin_ports_are_the_same_everywhere() -> None:
+    admin = Settings.of(PROJECT).admin
+    port, ports = admin.port, [admin.port_of(role) for role in ROLES]
     assert int(penstock()["environment"]["PENSTOCK_ADMIN__PORT"]) == port
-    assert published("penstock") == {port: port}
+    assert published("penstock") == {port: port for port in ports}
     dockerfile = (ROOT / "Dockerfile").read_text()
-    assert f"EXPOSE {port}\n" in dockerfile
+    assert f"EXPOSE {' '.join(map(str, ports))}\n" in dockerfile
     assert f"PENSTOCK_ADMIN__PORT={port}\n" in dockerfile
 
 
