@@ -46,6 +46,9 @@ _UNITS = {"ms": " ms", "s": " s"}
 _NO_CHANGE = {"limit", "workers", "partitions"}
 """Figures that only explain others."""
 
+_VISIBLE = 0.25
+"""Deviations by which a mean has moved visibly."""
+
 _AS_WORDS = {
     "out_of_range": "out of range",
     "below": "below the usual range",
@@ -141,6 +144,8 @@ def cause_text(cause: Cause) -> str:
     kind = cause.signal.partition(":")[0]
     if figure == kind and kind not in _KINDS:
         return f"{name}: {change}"
+    if figure.startswith("share of "):
+        return f"{name}: {figure.removeprefix('share of ')} in {change} of rows ({words(cause.aspect)})"
     if figure in (cause.aspect, "share"):
         return f"{name}: {words(cause.aspect)} {change}"
     return f"{name}: {words(figure)} {change}" + ("" if cause.aspect == "fault" else f" ({words(cause.aspect)})")
@@ -172,15 +177,13 @@ def _alike(one: Cause, other: Cause) -> bool:
 
 
 def _figure(cause: Cause) -> str | None:
-    """The figure that says most."""
+    """The figure that says most. Where the tails or the shape changed, it is the mean if that moved visibly, too."""
     figures = [name for name in cause.after if name not in _NO_CHANGE]
-    if cause.aspect in ("below", "above") and _moved_by_a_deviation(cause):
-        return "mean"
-    known = _FIGURES.get(cause.aspect, (cause.aspect,))
+    if cause.aspect in ("below", "above", "shape"):
+        before, after = cause.before, cause.after
+        known = "mean" in before and "mean" in after and "deviation" in before
+        if known and abs(after["mean"] - before["mean"]) > _VISIBLE * before["deviation"]:
+            return "mean"
     shares = [name for name in figures if name.startswith("share")]
-    return next((name for name in (*known, *shares, *figures) if name in figures), None)
-
-
-def _moved_by_a_deviation(cause: Cause) -> bool:
-    before, after = cause.before.get("mean"), cause.after.get("mean")
-    return before is not None and after is not None and abs(after - before) > cause.before.get("deviation", math.inf)
+    best = _FIGURES.get(cause.aspect, (cause.aspect,))
+    return next((name for name in (*best, *shares, *figures) if name in figures), None)

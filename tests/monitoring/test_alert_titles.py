@@ -29,7 +29,7 @@ Figures = dict[str, float]
             "categories",
             {"missing": 0, "share of UA": 0.2},
             {"missing": 0, "share of UA": 0.5},
-            "carrier: share of UA 20 % → 50 % (categories)",
+            "carrier: UA in 20 % → 50 % of rows (categories)",
         ),
         (
             "feature:wind",
@@ -44,6 +44,20 @@ Figures = dict[str, float]
             {"mean": 10, "deviation": 3, "share": 0},
             {"mean": 10_000, "deviation": 3e3, "share": 1},
             "wind: mean 10 → 10,000 (above the usual range)",
+        ),
+        (
+            "feature:wind",
+            "shape",
+            {"mean": 10, "deviation": 3, "share of 15 to 22": 0.03},
+            {"mean": 10.1, "deviation": 3, "share of 15 to 22": 0.14},
+            "wind: 15 to 22 in 3 % → 14 % of rows (shape)",
+        ),
+        (
+            "feature:wind",
+            "shape",
+            {"mean": 10, "deviation": 3, "share of 15 to 22": 0.03},
+            {"mean": 12, "deviation": 3, "share of 15 to 22": 0.14},
+            "wind: mean 10 → 12 (shape)",
         ),
         ("defaulted:wind", "missing", {"missing": 0}, {"missing": 0.5}, "wind: missing 0 % → 50 %"),
         (
