@@ -7,7 +7,8 @@ comes to the same alerts as one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -15,18 +16,22 @@ import msgspec
 from penstock.monitoring.alarms import Alarm, Family
 from penstock.monitoring.alerts import AlertBook, Position
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
+from penstock.monitoring.detector_choice import HISTOGRAM, DetectorChoice
 from penstock.monitoring.histogram_families import FamilyState, HistogramFamilies
 from penstock.monitoring.known_signals import KnownSignals
 from penstock.monitoring.operations import Operations, OperationsConfig
 from penstock.monitoring.pace import Pace
-from penstock.monitoring.rates import Rates, RateState
+from penstock.monitoring.projections import projections, reference_of
+from penstock.monitoring.rates import judge_rates
 from penstock.monitoring.references import Followed, revision_of
 from penstock.monitoring.signals import family_of
+from penstock.monitoring.volume import Volume
+from penstock.monitoring.watched_numbers import Watch, WatchedNumbers, WatchedState
 from penstock.schemas.alerts import Acknowledgement, Alert
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.profile import ReferenceProfile
-from penstock.schemas.summaries import Summary
+from penstock.schemas.summaries import SignalCounts, Summary
 
 Kind = Literal["summary", "quality"]
 
@@ -63,7 +68,9 @@ class _State(msgspec.Struct):
     pace: Pace
     budgeted: float
     families: list[FamilyState]
-    rates: RateState
+    numbers: list[WatchedState]
+    volume: Volume
+    rows: int
     operations: Operations
     book: bytes
 
@@ -103,7 +110,16 @@ class Judge:
         self._pace = Pace()
         self._budgeted = 0.0
         self._families = HistogramFamilies(self._segments_per_alarm, reference_segments=drift.reference_segments)
-        self._rates = Rates(lambda: self._segments_per_alarm("numerics") * drift.segment_rows)
+        self._choice = DetectorChoice(drift.detectors)
+        self._numbers = WatchedNumbers(
+            self._choice,
+            self._segments_per_alarm,
+            segment_rows=drift.segment_rows,
+            reference_segments=drift.reference_segments,
+            seasonal=drift.seasonal,
+        )
+        self._volume = Volume()
+        self._rows = 0
         self._operations = Operations()
         self._book = AlertBook(alerts, pipeline=pipeline, sensitive=sensitive)
 
@@ -126,10 +142,30 @@ class Judge:
         counts = summary.signals
         if not current:  # counted against the bins of another model
             counts = {name: found for name, found in counts.items() if family_of(name) not in _OF_THE_MODEL}
-        alarms = self._families.update(
-            counts, rows=summary.rows, time_ms=sum(summary.event_times) // 2, known=self._known_signals
-        )
-        return alarms + self._rates.update(summary)
+        alarms = self._of_histograms(counts, summary.rows, sum(summary.event_times) // 2)
+        alarms += judge_rates(summary, self._numbers, self._rows)
+        alarms += self._volume.judge(summary, self._numbers)
+        self._rows += summary.rows
+        return alarms + self._numbers.take_evidence(alarms)
+
+    def _of_histograms(self, counts: Mapping[str, SignalCounts], rows: int, time_ms: int) -> list[Alarm]:
+        names = {name: self._choice.of(name, HISTOGRAM) for name in counts}
+        whole = {name: found for name, found in counts.items() if HISTOGRAM in names[name]}
+        alarms = self._families.update(whole, rows=rows, time_ms=time_ms, known=self._known_signals)
+        for name, found in counts.items():
+            if names[name] not in ((), (HISTOGRAM,)):
+                alarms += self._of_projections(name, found, rows, time_ms)
+        return alarms
+
+    def _of_projections(self, name: str, counts: SignalCounts, rows: int, time_ms: int) -> list[Alarm]:
+        signal, column = self._known_signals().signal(name, len(counts.slots)), self._known_signals().column(name)
+        alarms = []
+        for aspect, figure, value in projections(signal, counts):
+            watch = Watch(family_of(name), name, aspect, figure, rows=rows)
+            alarms += self._numbers.number(
+                watch, value, time_ms, default=HISTOGRAM, reference=partial(reference_of, column, aspect)
+            )
+        return alarms
 
     def operations(self, reading: OperationalReading) -> list[Alert]:
         """What to tell after a worker's reading."""
@@ -158,7 +194,9 @@ class Judge:
                 self._pace,
                 self._budgeted,
                 self._families.state(),
-                self._rates.state(),
+                self._numbers.state(),
+                self._volume,
+                self._rows,
                 self._operations,
                 self._book.snapshot(),
             )
@@ -177,7 +215,8 @@ class Judge:
         self._followed, self._pace, self._budgeted = state.followed, state.pace, state.budgeted
         self._known = None
         self._families.restore(state.families)
-        self._rates.restore(state.rates)
+        self._numbers.restore(state.numbers)
+        self._volume, self._rows = state.volume, state.rows
         self._operations = state.operations
         self._book = AlertBook.restore(state.book, self._alerts, pipeline=self._pipeline, sensitive=self._sensitive)
 
@@ -191,6 +230,8 @@ class Judge:
         """Against another model's reference."""
         self._known = None
         self._families.forget(_OF_THE_MODEL)
+        self._numbers.forget(_OF_THE_MODEL)
+        self._rows = 0
         if self._pace.newest is None:
             profile = None if reference is None else self._profile(reference)
             self._pace = Pace.of(profile, self._drift.segment_rows)
@@ -212,7 +253,7 @@ class Judge:
         if not self._budgeted / _REBUDGET <= pace <= self._budgeted * _REBUDGET:
             self._budgeted = pace
             self._families.rebudget()
-            self._rates.rebudget()
+            self._numbers.rebudget()
 
 
 class _Version(msgspec.Struct):

@@ -12,7 +12,6 @@ from penstock.monitoring.alarms import Alarm
 from penstock.monitoring.detectors.errors import BernoulliCUSUM
 from penstock.monitoring.detectors.joint import ConformalDistance
 from penstock.monitoring.joint_distance import JointDistance
-from penstock.monitoring.rates import rate_alarm
 
 REPORT_EVERY = 2048
 _LARGE = 0.8
@@ -50,7 +49,7 @@ def error_alarms(
         if here:
             detector.update(error)
             if detector.drift_detected:
-                yield RowAlarm(row, rate_alarm("concept_drift", signal, "errors", detector))
+                yield RowAlarm(row, _error_alarm(detector, signal))
         if row % REPORT_EVERY == 0:
             yield row
 
@@ -68,6 +67,14 @@ def joint_alarms(
             yield RowAlarm(row, _joint_alarm(detector, names))
         if row % REPORT_EVERY == 0:
             yield row
+
+
+def _error_alarm(detector: BernoulliCUSUM, signal: str) -> Alarm:
+    before, after = ({"errors": figures["rate"]} if figures else {} for figures in (detector.before, detector.after))
+    return Alarm(
+        "concept_drift", signal, detector.name, "errors", detector.statistic, detector.threshold,
+        before, after, detector.since,
+    )  # fmt: skip
 
 
 def _joint_alarm(detector: ConformalDistance, names: tuple[str, ...]) -> Alarm:
