@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from penstock.monitoring.alarms import Family
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
 from penstock.streams.settings_errors import shown, wrong
 from penstock.streams.settings_sections import Section
@@ -107,6 +108,10 @@ class AlertsSettings(Section):
         needed, of = self.confirm
         if not 1 <= needed <= of:
             raise wrong(str(list(self.confirm)), "[N, T] with 1 ≤ N ≤ T", key="confirm")
+        for family in self.severity:
+            if family not in get_args(Family):
+                families = ", ".join(get_args(Family))
+                raise wrong("no family of alarms", f"one of {families}", key=f"severity.{family}")
         return self
 
     def config(self) -> AlertsConfig:
