@@ -68,7 +68,7 @@ def auc(sums: QualitySums) -> float | None:
 
     Pairs from different bins are counted exactly. Within a bin of width w, where the densities of the scores of both
     kinds are taken as linear, the probability is ½ + (mean of the true - mean of the others) / w: exact for equal
-    scores. In all, for smooth scores, within 2e-5 of the value from every pair of rows; within 2e-4 where one outcome
+    scores. In all, for smooth scores, within 4e-5 of the value from every pair of rows; within 4e-4 where one outcome
     in 200 is true.
     """
     if sums.bins is None or sums.bin_scores is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -21,11 +21,13 @@ _BLOCK_BYTES = 1 << 18
 
 
 class Event(NamedTuple):
-    """One event to send. `line` is where it stands in its source, from 1."""
+    """One event to send. `line` is where it stands in its source, from 1; without `partition` its key chooses one."""
 
     key: bytes | None
     value: bytes
     line: int
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
 
 
 class Chunk(NamedTuple):

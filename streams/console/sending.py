@@ -108,19 +108,20 @@ class Sender:
     async def send(self, events: Iterable[Event]) -> None:
         """Append events to their batches; full ones go out. Raises what made an earlier batch fail."""
         for event in events:
-            key, value, line = event
+            key, value, line, headers, partition = event
             size = len(value) + len(key or b"")
             if size > self._max_bytes:
                 self.sent.too_large.append((line, size))
                 continue
-            partition = self._partitions[self._turn] if key is None else self._partition_of(key)
+            if partition is None:
+                partition = self._partitions[self._turn] if key is None else self._partition_of(key)
             batch = self._batches.get(partition)
             if batch is None:
                 batch = self._batches[partition] = self._producer.create_batch()
-            if batch.append(timestamp=None, key=key, value=value) is None:
+            if batch.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
                 await self._hand_over(partition)
                 batch = self._batches[partition] = self._producer.create_batch()
-                batch.append(timestamp=None, key=key, value=value)
+                batch.append(timestamp=None, key=key, value=value, headers=list(headers))
 
     async def flush(self) -> None:
         """Hand every open batch over."""
