@@ -20,6 +20,9 @@ from penstock.schemas.summaries import FIXED_POINT, Signal, SignalCounts
 NOTABLE = 0.05
 """Smaller distances are never called a difference: a mean that moved by .12 standard deviations has it."""
 
+OUTSIDE = 0.1
+"""With more than this share beyond the training values, that is what is told of a number; with less, where it moved."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -101,9 +104,9 @@ class FeatureFinding:
             return f"infinite in {percent(now.invalid)}"
         if self.edges is None:
             return self._largest_category()
-        if now.above > max(0.02, 2 * now.below):
+        if now.above > max(OUTSIDE, now.below):
             return f"{percent(now.above)} above every training value"
-        if now.below > 0.02:
+        if now.below > OUTSIDE:
             return f"{percent(now.below)} below every training value"
         return self._moved()
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.schemas.errors import PenstockError
-from penstock.streams.cli import alerts, console, demo, drift, features, labels, models, project, run, topics
+from penstock.streams.cli import alerts, console, demo, drift, features, labels, models, project, report, run, topics
 
 HELP = """
 Streaming inference on Apache Kafka: score every event of a topic with your torch model.
@@ -83,7 +83,7 @@ def penstock(
     pass
 
 
-for group in (project, demo, run, models, console, features, labels, topics, drift, alerts):
+for group in (project, demo, run, models, console, features, labels, topics, drift, report, alerts):
     group.register(app)
 
 
