@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Layout
-from penstock.schemas.errors import ConfigurationError
+from penstock.schemas.columns import MISSING_INTEGER, Category, Columns
 from penstock.schemas.profile import CategoryProfile, ReferenceProfile
 
 SLICES = 20
@@ -29,9 +28,10 @@ class Slices:
 
     `values` is all there is to keep: feature → values, in order.
 
+    >>> from penstock.schemas.columns import Layout
     >>> slices = Slices({"origin": ["JFK"]})
-    >>> columns = Columns(Layout(categories=("origin",)), np.empty((3, 0), np.float32), np.empty((3, 0), np.int64),
-    ...                   (Category(np.array([0, 1, -1], np.int32), ("LGA", "JFK")),), ())
+    >>> columns = Columns.missing(Layout(categories=("origin",)), 3)
+    >>> columns.categories = (Category(np.array([0, 1, -1], np.int32), ("LGA", "JFK")),)
     >>> [sliced] = slices.of(columns)
     >>> [sliced.names[code] for code in sliced.codes]
     ['origin=LGA', 'origin=JFK', 'origin=…missing']
@@ -43,41 +43,12 @@ class Slices:
         self.values = {feature: list(known)[:SLICES] for feature, known in values.items()}
 
     @classmethod
-    def configured(
-        cls,
-        features: Sequence[str],
-        layout: Layout,
-        *,
-        profile: ReferenceProfile | None = None,
-        sensitive: Collection[str] = (),
-    ) -> Slices:
-        """Slices by these features, their values as frequent as the profile says.
+    def profiled(cls, features: Iterable[str], profile: ReferenceProfile | None) -> Slices:
+        """Slices by these features; first come the values that are frequent in the profile, where it has the feature.
 
-        Raises ConfigurationError when a feature is sensitive, is no category, int or bool, or is not there.
-
-        >>> Slices.configured(["sex"], Layout(categories=("sex",)), sensitive={"sex"})
-        Traceback (most recent call last):
-        ...
-        penstock.schemas.errors.ConfigurationError: penstock.toml: labels.slices is 'sex', which is sensitive, so that \
-its values are not in the scored log; expected features that are not sensitive. Let the events carry a feature that \
-may be kept, for example a pseudonym of each group, and name that.
+        >>> Slices.profiled(["origin"], None).values
+        {'origin': []}
         """
-        for feature in features:
-            if feature in sensitive:
-                raise ConfigurationError(
-                    "penstock.toml",
-                    "labels.slices",
-                    found=f"{feature!r}, which is sensitive, so that its values are not in the scored log",
-                    expected="features that are not sensitive",
-                    fix="Let the events carry a feature that may be kept, for example a pseudonym of each group, and "
-                    "name that.",
-                )
-            if feature not in (*layout.categories, *layout.integers):
-                kind = "which is a number or a vector" if feature in layout.names else "which is no feature"
-                expected = "features of type category, int or bool"
-                raise ConfigurationError(
-                    "penstock.toml", "labels.slices", found=f"{feature!r}, {kind}", expected=expected
-                )
         profiles = profile.features if profile else {}
         known = {feature: profiles.get(feature) for feature in features}
         return cls({name: found.values if isinstance(found, CategoryProfile) else () for name, found in known.items()})

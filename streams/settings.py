@@ -22,7 +22,13 @@ from penstock.schemas.json_struct import EventStruct
 from penstock.schemas.topics import DAY_MS, Topics
 from penstock.streams import settings_environment as environment
 from penstock.streams.settings_errors import Location, dotted, raise_all, translate
-from penstock.streams.settings_features import EntitySettings, FeatureSettings, build_catalogue, unknown_entities
+from penstock.streams.settings_features import (
+    EntitySettings,
+    FeatureSettings,
+    build_catalogue,
+    unknown_entities,
+    unusable_slices,
+)
 from penstock.streams.settings_monitoring import AlertsSettings, DriftSettings, LabelsSettings, WatchSettings
 from penstock.streams.settings_sections import (
     AdminSettings,
@@ -164,12 +170,11 @@ class Settings(Section):
             if path is not None and not path.is_file():
                 place = place_of(("kafka", key))
                 found.append(ConfigurationError(place, f"kafka.{key}", found=repr(str(path)), expected="a file"))
-        for position, name in enumerate(self.labels.slices):
-            if name not in self.features or self.features[name].type not in ("category", "bool"):
-                place, expected = place_of(("labels", "slices")), "a category or bool feature of the catalogue"
-                found.append(
-                    ConfigurationError(place, f"labels.slices.{position}", found=repr(name), expected=expected)
-                )
+        place = place_of(("labels", "slices"))
+        found += [
+            ConfigurationError(place, f"labels.slices.{position}", found=state, expected=expected, fix=fix)
+            for position, state, expected, fix in unusable_slices(self.labels.slices, self.features)
+        ]
         own = {topic.name for topic in self.topics.table()[1:]}
         if self.events.topic in own:
             place = place_of(("events", "topic"))

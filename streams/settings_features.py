@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -144,6 +144,25 @@ def unknown_entities(
         if feature.entity is not None and feature.entity not in entities:
             expected = nearest(feature.entity, entities) if entities else f"a table [entities.{feature.entity}]"
             yield ("features", name, "entity"), repr(feature.entity), expected
+
+
+def unusable_slices(
+    slices: Sequence[str], features: Mapping[str, FeatureSettings]
+) -> Iterator[tuple[int, str, str, str]]:
+    """Position, what was found, what was expected and the fix, for each feature by which quality cannot be told apart.
+
+    The values of sensitive features are not in the scored log, so that their groups cannot be compared either.
+    """
+    for position, name in enumerate(slices):
+        feature = features.get(name)
+        if feature is None or feature.type not in ("category", "bool", "int"):
+            yield position, repr(name), "a category, bool or int feature of the catalogue", ""
+        elif feature.sensitive:
+            fix = (
+                "Let the events carry a feature that may be kept, for example a pseudonym of each group, and name that."
+            )
+            found = f"{name!r}, which is sensitive, so that its values are not in the scored log"
+            yield position, found, "a feature that is not sensitive", fix
 
 
 def build_catalogue(features: Mapping[str, FeatureSettings], entities: Mapping[str, EntitySettings]) -> Catalogue:

@@ -64,6 +64,8 @@ class LabelsSettings(Section):
             raise wrong(
                 f"{self.retention_s:g}", f"at least maturity_s, which is {self.maturity_s:g}", key="retention_s"
             )
+        if self.task == "binary" and self.silence not in (None, 0.0, 1.0):
+            raise wrong(f"{self.silence:g}", "0 or 1, as labels.task is binary", key="silence")
         for group in self.groups:
             if group not in self.slices:
                 raise wrong(repr(group), "one of labels.slices", key="groups", fix="Add it to labels.slices.")
