@@ -15,13 +15,15 @@ import msgspec
 
 from penstock.monitoring.alarms import Alarm, Family
 from penstock.monitoring.alerts import AlertBook, Position
+from penstock.monitoring.bucket_tests import BucketState, BucketTests
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
 from penstock.monitoring.detector_choice import HISTOGRAM, DetectorChoice
 from penstock.monitoring.histogram_families import FamilyState, HistogramFamilies
 from penstock.monitoring.known_signals import KnownSignals
 from penstock.monitoring.operations import Operations, OperationsConfig
-from penstock.monitoring.pace import Pace
+from penstock.monitoring.pace import WEEK_MS, Pace
 from penstock.monitoring.projections import projections, reference_of
+from penstock.monitoring.quality_signals import QualitySignals
 from penstock.monitoring.rates import judge_rates
 from penstock.monitoring.references import Followed, revision_of
 from penstock.monitoring.signals import family_of
@@ -31,6 +33,7 @@ from penstock.schemas.alerts import Acknowledgement, Alert
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.profile import ReferenceProfile
+from penstock.schemas.quality import QualitySummary
 from penstock.schemas.summaries import SignalCounts, Summary
 
 Kind = Literal["summary", "quality"]
@@ -41,6 +44,7 @@ _REBUDGET = 1.1
 """Thresholds follow the pace of the stream in steps of 10 %."""
 _OF_THE_MODEL: tuple[Family, ...] = ("data_drift", "score_drift", "joint_drift")
 """Families that are judged against the reference of a model, and begin anew with the next."""
+_PER_BUCKET: tuple[Family, ...] = ("quality", "fairness")
 
 
 class UnreadableJudge(PenstockError):
@@ -71,6 +75,7 @@ class _State(msgspec.Struct):
     numbers: list[WatchedState]
     volume: Volume
     rows: int
+    buckets: BucketState
     operations: Operations
     book: bytes
 
@@ -120,6 +125,8 @@ class Judge:
         )
         self._volume = Volume()
         self._rows = 0
+        self._buckets = BucketTests(labels)
+        self._quality = QualitySignals(labels, self._numbers, self._families, self._buckets)
         self._operations = Operations()
         self._book = AlertBook(alerts, pipeline=pipeline, sensitive=sensitive)
 
@@ -127,7 +134,18 @@ class Judge:
         """What to tell after a segment's summary, or a part's; nothing for one that was applied before."""
         if not self._is_new("summary", summary.partition, summary.segment, summary.part):
             return []
-        return self._book.observe(self.alarms(summary), position=_position(summary))
+        return self._book.observe(self.alarms(summary), position=_position(summary, summary.reference or None))
+
+    def apply_quality(self, summary: QualitySummary) -> list[Alert]:
+        """What to tell after what came true of a segment's rows; nothing for a part that was applied before."""
+        if not self._is_new("quality", summary.partition, summary.segment, summary.part):
+            return []
+        per_week = {family: self._drift.false_alarms_per_week * SHARES.get(family, 0.05) for family in _PER_BUCKET}
+        weeks = self._labels.bucket_s * 1000 / WEEK_MS
+        alarms = self._quality.judge(
+            summary, alarms_per_bucket={family: share * weeks for family, share in per_week.items()}
+        )
+        return self._book.observe(alarms, position=_position(summary, self._followed.reference))
 
     def alarms(self, summary: Summary) -> list[Alarm]:
         """What the detectors say of one more segment; `apply` makes alerts of it."""
@@ -197,6 +215,7 @@ class Judge:
                 self._numbers.state(),
                 self._volume,
                 self._rows,
+                self._buckets.state(),
                 self._operations,
                 self._book.snapshot(),
             )
@@ -217,6 +236,7 @@ class Judge:
         self._families.restore(state.families)
         self._numbers.restore(state.numbers)
         self._volume, self._rows = state.volume, state.rows
+        self._buckets.restore(state.buckets)
         self._operations = state.operations
         self._book = AlertBook.restore(state.book, self._alerts, pipeline=self._pipeline, sensitive=self._sensitive)
 
@@ -260,14 +280,16 @@ class _Version(msgspec.Struct):
     version: int
 
 
-def _position(summary: Summary) -> Position:
+def _position(summary: Summary | QualitySummary, reference: str | None) -> Position:
+    evidence = summary.evidence if isinstance(summary, Summary) else None
     return Position(
         partition=summary.partition,
         segment=summary.segment,
         first_offset=summary.first_offset,
         last_offset=summary.last_offset,
         time=summary.event_times[1] if summary.rows else 0,
-        model=summary.reference or None,
+        model=reference,
         routing_revision=revision_of(summary) if summary.served else None,
-        ids=tuple(summary.evidence.ids) if summary.evidence else (),
+        ids=tuple(evidence.ids) if evidence else (),
+        kind="summary" if isinstance(summary, Summary) else "quality",
     )

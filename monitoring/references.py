@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.schemas.quality import QualitySummary
 from penstock.schemas.summaries import Summary
 
 
@@ -34,6 +35,6 @@ class Followed(msgspec.Struct):
         return reference == self.reference
 
 
-def revision_of(summary: Summary) -> int:
+def revision_of(summary: Summary | QualitySummary) -> int:
     """The newest routing revision that served its rows; -1 without rows."""
     return max((revision for _, _, revision in summary.served), default=-1)

@@ -122,7 +122,7 @@ class WatchedNumbers:
         return self._alarms(watch, watched)
 
     def take_evidence(self, alarms: Iterable[Alarm]) -> list[Alarm]:
-        """What detectors without a known rate of false alarms said since this was last asked, of the alarms' signals."""
+        """What detectors without a known rate of false alarms said since the last call, of the alarms' signals."""
         evidence, self._evidence = self._evidence, []
         alarmed = {alarm.signal for alarm in alarms}
         return [alarm for alarm in evidence if alarm.signal in alarmed]
