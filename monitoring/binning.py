@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from penstock.monitoring.joint_distance import JointDistance
@@ -33,7 +34,18 @@ def log_signal(name: str, *, sensitive: bool = False) -> Signal:
     >>> signal.scale, len(signal.edges), signal.spread
     ('log', 32, 100000.0)
     """
-    return Signal(name, "log", LOG_EDGES, spread=_LOG_SPREADS[name.partition(":")[0]], sensitive=sensitive)
+    return Signal(name, "log", LOG_EDGES, spread=_LOG_SPREADS.get(name.partition(":")[0], 1.0), sensitive=sensitive)
+
+
+class Slots(dict[str, int]):
+    """Value → slot of a category; the slot behind them is any other's.
+
+    >>> Slots(JFK=0, LGA=1)["XXX"]
+    2
+    """
+
+    def __missing__(self, value: str) -> int:
+        return len(self)
 
 
 class NumberTable(NamedTuple):
@@ -151,7 +163,7 @@ class Binning:
             return self.signals[name]
         kind, _, variant = name.partition(":")
         if variant and kind == "score":
-            return msgspec.structs.replace(self._score, name=name)
+            return replace(self._score, name=name)
         if variant and kind == "class" and self.outputs:
             return Signal(name, "categories", np.empty(0), tuple(str(output) for output in range(self.outputs)))
         raise KeyError(name)
@@ -179,17 +191,19 @@ class Binning:
 
     @cached_property
     def number_table(self) -> NumberTable:
-        return NumberTable.of([self.signals[name] for name in self.numbers])
+        """Without the ranges of vectors: those are of their components, not of their norms."""
+        norms = {f"feature:{name}" for name, _ in self.layout.vectors}
+        signals = [self.signals[name] for name in self.numbers]
+        return NumberTable.of([replace(one, range=None) if one.name in norms else one for one in signals])
 
     @cached_property
     def score_table(self) -> NumberTable:
         return NumberTable.of([self._score])
 
     @cached_property
-    def category_slots(self) -> dict[str, dict[str, int]]:
-        """Category feature → value → slot."""
+    def category_slots(self) -> dict[str, Slots]:
         return {
-            name: {value: slot for slot, value in enumerate(signal.values)}
+            name: Slots((value, slot) for slot, value in enumerate(signal.values))
             for name in self.layout.categories
             if (signal := self.signals.get(f"feature:{name}")) is not None
         }
@@ -214,7 +228,7 @@ class _Maker(NamedTuple):
     def log(self, kind: str, name: str = "") -> Signal:
         signal = log_signal(f"{kind}:{name}" if name else kind, sensitive=name in self.sensitive)
         allowed = self.ranges.get(name) if kind == "feature" else None
-        return signal if allowed is None else msgspec.structs.replace(signal, range=allowed)
+        return signal if allowed is None else replace(signal, range=allowed)
 
     def score(self) -> Signal:
         return _binned("score", self.profile.scores) if self.profile and self.profile.scores else self.log("score")

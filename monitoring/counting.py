@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from penstock.monitoring.binning import PHASE_MS, PHASES, Binning, NumberTable
@@ -16,6 +18,8 @@ from penstock.schemas.evidence import EVIDENCE_ROWS, Evidence, draw
 from penstock.schemas.profile import INVALID, MISSING, SLOTS
 from penstock.schemas.scored import ScoredBlock
 from penstock.schemas.summaries import SignalCounts, Summary
+
+T = TypeVar("T", bound=np.generic)
 
 _LONGEST_TEXT = 200
 """Characters of a category that evidence repeats."""
@@ -84,7 +88,7 @@ def count(
         values = np.delete(values, place, axis=0)
     signals = _counted(names, values, table, phases)
     signals.update(_categories(block, binning))
-    _mark_defaulted(signals, block)
+    _mark(signals, block, binning)
     signals.update(_outputs(block, binning, phases))
     return Summary(
         partition=block.partition,
@@ -129,8 +133,7 @@ def _numbers(
     place += len(binning.aged)
     for name, category in zip(layout.categories, columns.categories, strict=True):
         if name in binning.category_slots:
-            lengths = np.array([*map(len, category.values), np.nan])
-            values[place] = lengths[category.codes]
+            values[place] = _by_value(category, len, np.nan, np.float64)
             place += 1
     values[place] = np.nan if block.sizes is None else block.sizes
     values[place + 1] = lag
@@ -164,21 +167,32 @@ def _categories(block: ScoredBlock, binning: Binning) -> Iterator[tuple[str, Sig
     for name, category in zip(binning.layout.categories, block.columns.categories, strict=True):
         slots = binning.category_slots.get(name)
         if slots is not None:
-            other = len(slots)
-            table = np.array([*(slots.get(value, other) for value in category.values), other + 1], np.int64)
-            counted = np.bincount(table[category.codes], minlength=other + 2)
-            yield f"feature:{name}", SignalCounts(counted)
+            missing = len(slots) + 1
+            places = _by_value(category, slots.__getitem__, missing, np.int64)
+            yield f"feature:{name}", SignalCounts(np.bincount(places, minlength=missing + 1))
 
 
-def _mark_defaulted(signals: dict[str, SignalCounts], block: ScoredBlock) -> None:
-    if not block.defaulted.any():
-        return
-    for name, defaulted in zip(block.columns.layout.names, block.defaulted.sum(0).tolist(), strict=True):
-        if defaulted and (counts := signals.get(f"feature:{name}")) is not None:
-            signals[f"feature:{name}"] = SignalCounts(
-                counts.slots, counts.finite, counts.sum_z, counts.sum_z2,
-                counts.lowest, counts.highest, counts.out_of_range, defaulted,
-            )  # fmt: skip
+def _by_value(category: Category, of: Callable[[str], float], missing: float, dtype: type[T]) -> NDArray[T]:
+    """`of` each row's value, [rows]; taken of values that occur, as a block of many more rows may bring others."""
+    codes, values = category.codes, category.values
+    if len(values) <= len(codes):
+        return np.array([*map(of, values), missing], dtype)[codes]
+    used, places = np.unique(codes, return_inverse=True)
+    return np.array([missing if code < 0 else of(values[code]) for code in used.tolist()], dtype)[places]
+
+
+def _mark(signals: dict[str, SignalCounts], block: ScoredBlock, binning: Binning) -> None:
+    """Add what the values in the slots do not tell: rows with a default, and vectors with a component out of range."""
+    if block.defaulted.any():
+        for name, defaulted in zip(binning.layout.names, block.defaulted.sum(0).tolist(), strict=True):
+            if defaulted and (counts := signals.get(f"feature:{name}")) is not None:
+                signals[f"feature:{name}"] = replace(counts, defaulted=defaulted)
+    for (name, _), vector in zip(binning.layout.vectors, block.columns.vectors, strict=True):
+        signal = binning.signals.get(f"feature:{name}")
+        if signal is not None and signal.range is not None:
+            low, high = signal.range
+            outside = (np.isfinite(vector) & ((vector < low) | (vector > high))).any(axis=1).sum()
+            signals[signal.name] = replace(signals[signal.name], out_of_range=int(outside))
 
 
 def _outputs(block: ScoredBlock, binning: Binning, phases: NDArray[np.int64]) -> Iterator[tuple[str, SignalCounts]]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 _RIDGE = 1e-3
 """Added to the diagonal of the correlation matrix: of two features that are copies, their difference says nothing."""
 _FEWEST_ROWS = 50
+_MOST_FEATURES = 64
+"""The first ones: a row's distance costs half the square of their number."""
 
 
 class JointDistance(NamedTuple):
@@ -41,6 +43,7 @@ class JointDistance(NamedTuple):
         centred = np.where(present, values - mean, 0.0)
         deviation = np.sqrt((centred**2).sum(0) / np.maximum(counts, 1))
         kept = (counts >= max(_FEWEST_ROWS, len(sample) // 20)) & (deviation > 1e-9 * np.maximum(np.abs(mean), 1e-300))
+        kept &= np.cumsum(kept) <= _MOST_FEATURES
         if kept.sum() < 2 or len(sample) < max(_FEWEST_ROWS, 5 * int(kept.sum())):
             return None
         standard = centred[:, kept] / deviation[kept]

@@ -7,11 +7,11 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.monitoring.binning import Binning
+from penstock.monitoring.binning import Binning, log_signal
 from penstock.monitoring.reference import HistogramReference, fit_reference
 from penstock.schemas.columns import Layout
 from penstock.schemas.profile import SLOTS, CategoryProfile, NumericProfile, ReferenceProfile
-from penstock.schemas.summaries import LOG_EDGES, Signal
+from penstock.schemas.summaries import Signal
 
 FEWEST_SEGMENTS = 50
 """Of a reference: with fewer, the dispersion between segments cannot be told (`drift-design`: 32 times the budget)."""
@@ -46,7 +46,7 @@ class KnownSignals:
             return known
         sensitive = name.partition(":")[2] in self._sensitive
         if slots == SLOTS and not name.startswith("class:"):
-            return Signal(name, "log", LOG_EDGES, sensitive=sensitive)
+            return log_signal(name, sensitive=sensitive)
         values = tuple(str(value) for value in range(slots - 2))
         return Signal(name, "categories", np.empty(0), values, sensitive=sensitive)
 

@@ -63,7 +63,7 @@ class Signal(msgspec.Struct, frozen=True):
     edges       [E ≤ 32] float64, of bins
     values      of categories
     centre, spread   what moments are standardised with before they are summed: z = (x - centre) / spread
-    range       the catalogue's allowed range: values outside are counted
+    range       the catalogue's allowed range: rows with a value, or a component, outside are counted
     season      coefficients of the seasonal shift of the edges (`penstock.schemas.seasons`), or empty
     sensitive   no value of it may stand in a sample, a log, an alert or a report
     """

@@ -19,7 +19,7 @@ from penstock.monitoring.counting import count
 from penstock.schemas.columns import Category, Columns, Layout
 from penstock.schemas.evidence import EVIDENCE_ROWS
 from penstock.schemas.profile import INVALID, MISSING, OVER, SLOTS, UNDER, slots_of
-from penstock.schemas.scored import ScoredBlock
+from penstock.schemas.scored import ScoredBlock, decode, encode
 from penstock.schemas.summaries import FIXED_POINT, NO_WATERMARK, Summary, encode_summary, merge
 
 PROFILE = build_profile(
@@ -183,6 +183,20 @@ def test_a_record_without_sizes_has_no_such_signal() -> None:
     assert summary.signals.keys() - without.signals.keys() == {"size"}
     for name, counts in without.signals.items():
         assert counts.slots.tolist() == summary.signals[name].slots.tolist()
+
+
+def test_a_vector_is_out_of_range_where_a_component_is() -> None:
+    rows = block(3)
+    rows.columns.vectors = (np.array([[0.6, 0.6], [0.1, 2.0], [np.nan, np.nan]], np.float32),)
+    counts = counted(rows, Binning.of(LAYOUT, ("wind",), None, reference="", ranges={"legs": (0.0, 0.7)}))
+    assert counts.signals["feature:legs"].out_of_range == 1
+    assert counts.signals["feature:legs"].slots[MISSING] == 1
+
+
+def test_a_block_from_the_log_counts_as_the_one_that_was_written() -> None:
+    original = block(300, outputs=3)
+    [record] = encode(original)
+    assert encode_summary(counted(decode(record.value, record.headers))) == encode_summary(counted(original))
 
 
 def test_evidence_is_few_rows_without_what_is_sensitive() -> None:
