@@ -39,7 +39,8 @@ def cause_of(alarm: Alarm, sensitive: Collection[str]) -> Cause:
 
 def contribution(alarm: Alarm) -> float:
     """The alarm's strength as a number that can be written and compared, whatever the detector came up with."""
-    return 0.0 if math.isnan(alarm.strength) else max(-_CONTRIBUTION_LIMIT, min(alarm.strength, _CONTRIBUTION_LIMIT))
+    bounded = max(-_CONTRIBUTION_LIMIT, min(alarm.strength, _CONTRIBUTION_LIMIT))
+    return 0.0 if math.isnan(alarm.strength) else round(bounded, 3)
 
 
 def merged(known: Cause, new: Cause) -> Cause:
@@ -93,4 +94,5 @@ def cause_order(cause: Cause) -> tuple[float, str, str, str]:
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+    """To nine digits: more than a float32 has, and pleasant to read."""
+    return {name: float(f"{value:.9g}") for name, value in figures.items() if math.isfinite(value)}

@@ -10,7 +10,7 @@ The rules, in the order in which they apply to an alarm:
 3. **Joining.** A cause joins its story's open alert, or opens one.
 4. **Silence.** During a rollout stage the families that it moves, and during a cool-down the signals of the alert that
    was cleared, are recorded and wake nobody; unless, in a cool-down, it is worse than before. A silent alert is raised
-   by the first alarm that nothing holds back.
+   by the first alarm that nothing holds back, whoever had it.
 5. **Telling.** A new alert and a higher severity are told at once. More causes in steps: 5 segments after the last
    telling, then 10, 20, … And a reminder comes every `remind_s` of event time while alarms go on.
 6. **Clearing** after `clear_after` segments without an alarm of its causes; then the cool-down begins.
@@ -153,6 +153,7 @@ class AlertBook:
         alert.count += count
         if alert.suppressed is not None and held_back is None:
             alert.suppressed, alert.urgent, alert.raised = None, True, False
+            alert.acknowledged_by = alert.note = None
         if known >= 0:
             alert.causes[known] = merged(alert.causes[known], cause)
         else:
