@@ -3,6 +3,7 @@
 | name | takes | looks for |
 |---|---|---|
 | bernoulli_cusum | binary | a rise of a rate: errors |
+| number_cusum, number_cusum_rises, number_cusum_falls | number | a shift of a number that comes once per segment |
 | conformal_distance | row | a change of the joint distribution of a row's numbers |
 | adwin, kswin, page_hinkley (and each with _rises) | number | River's |
 | ddm, eddm, fhddm, hddm_a, hddm_w | binary | River's: a rise of a rate |
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from penstock.schemas.errors import PenstockError
 
-OWN_NAMES = ("bernoulli_cusum", "conformal_distance")
+OWN_NAMES = ("bernoulli_cusum", "conformal_distance", "number_cusum", "number_cusum_falls", "number_cusum_rises")
 
 
 class Detector(Protocol):
@@ -164,6 +165,10 @@ def restore_detector(data: bytes) -> Detector:
         from penstock.monitoring.detectors.joint import ConformalDistance
 
         return ConformalDistance.restore(data)
+    if name in OWN_NAMES:
+        from penstock.monitoring.detectors.numbers import NumberCUSUM
+
+        return NumberCUSUM.restore(data)
     from penstock.monitoring.detectors.river_detectors import RiverDetector
 
     return RiverDetector.restore(data)
@@ -174,6 +179,11 @@ def _own(name: str, false_alarm_every: float) -> Detector:
         from penstock.monitoring.detectors.errors import BernoulliCUSUM
 
         return BernoulliCUSUM(false_alarm_every)
-    from penstock.monitoring.detectors.joint import ConformalDistance
+    if name == "conformal_distance":
+        from penstock.monitoring.detectors.joint import ConformalDistance
 
-    return ConformalDistance(false_alarm_every)
+        return ConformalDistance(false_alarm_every)
+    from penstock.monitoring.detectors.numbers import NumberCUSUM
+
+    sides: dict[str, Literal["rises", "falls", "both"]] = {"number_cusum_rises": "rises", "number_cusum_falls": "falls"}
+    return NumberCUSUM(false_alarm_every, side=sides.get(name, "both"))

@@ -83,6 +83,8 @@ class BernoulliCUSUM(BinaryDriftDetector):
         """Of the baseline, as are the errors; floats, since they fade."""
         self._errors = 0.0
         self._sums = [0.0] * len(self.odds)
+        self._runs = [(0, 0)] * len(self.odds)
+        """Rows and errors since each sum was last zero."""
         self._fall = 0.0
         self._pending_rows = 0
         """Of the present excursion, as are the errors."""
@@ -109,12 +111,17 @@ class BernoulliCUSUM(BinaryDriftDetector):
 
     @property
     def after(self) -> dict[str, float]:
-        return {"rate": self._pending_errors / self._pending_rows} if self._pending_rows else {}
+        rows, errors = self._run
+        return {"rate": errors / rows} if rows else {}
 
     @property
     def since(self) -> int:
-        """Rows of the present excursion: where the change began, counted back from the last row."""
-        return self._pending_rows
+        """Rows since the largest sum was last zero: where the change began, counted back from the last row."""
+        return self._run[0]
+
+    @property
+    def _run(self) -> tuple[int, int]:
+        return self._runs[self._sums.index(max(self._sums))]
 
     def update(self, x: bool | float) -> None:
         """`x`: whether this row was an error. NaN and infinities are counted in `skipped`."""
@@ -143,6 +150,8 @@ class BernoulliCUSUM(BinaryDriftDetector):
             for j, r in enumerate(self.odds):
                 w = max(0.0, self._sums[j]) + errors * self._logs[j] - rows * math.log1p(p * (r - 1.0))
                 self._sums[j] = w
+                run, run_errors = self._runs[j]
+                self._runs[j] = (run + rows, run_errors + errors) if w > 0.0 else (0, 0)
                 risen = risen or w > 0.0
                 self._drift_detected = self._drift_detected or w > threshold
             self._fall = max(0.0, self._fall) - errors * math.log(2.0) - rows * math.log1p(-self._low / 2.0)
@@ -179,12 +188,13 @@ class BernoulliCUSUM(BinaryDriftDetector):
             detector = cls(**parameters)
             for field in _STATE:
                 setattr(detector, field, snapshot.state[field])
+            detector._runs = [(rows, errors) for rows, errors in detector._runs]
         except (KeyError, TypeError) as error:
             raise UnreadableState(cls.name, f"a field is missing or wrong ({error})") from error
         return detector
 
 
 _STATE = (
-    "_drift_detected", "_rows", "_errors", "_sums", "_fall", "_pending_rows", "_pending_errors", "_high", "_low",
-    "skipped",
+    "_drift_detected", "_rows", "_errors", "_sums", "_runs", "_fall", "_pending_rows", "_pending_errors", "_high",
+    "_low", "skipped",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from random import Random
 from types import MethodType
 from typing import Any
 
+import numpy as np
 from river._river_rust.drift import AdaptiveWindowing
 from river._river_rust.stats import RsEWMean
 from river.drift.binary.hddm_w import SampleInfo
@@ -45,6 +46,8 @@ def set_attributes(detector: Any, state: dict[str, Any]) -> None:
 
 def _plain(value: Any, detector: Any) -> Any:
     kind = type(value).__name__
+    if isinstance(value, np.generic):
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, deque):
