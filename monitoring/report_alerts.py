@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from penstock.monitoring.report_text import counted, instant, number
+from msgspec.structs import replace
+
+from penstock.monitoring.alert_titles import cause_text
+from penstock.monitoring.report_text import counted, instant
 from penstock.schemas.alerts import Alert, Cause
 
 SHOWN_CAUSES = 5
-SHOWN_FIGURES = 3
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,14 @@ def _row(alert: Alert, sensitive: AbstractSet[str]) -> AlertRow:
 
 
 def _cause(cause: Cause, sensitive: AbstractSet[str]) -> str:
-    """One cause in a line; of what is sensitive no figures.
+    """One cause in a line; of what is sensitive no figures and no value, whoever wrote the alert.
 
     >>> cause = Cause("feature:distance", "data_drift", "location", "ecusum", 4.0, {"mean": 1040.0}, {"mean": 1620.0})
     >>> _cause(cause, set()), _cause(cause, {"distance"})
-    ('feature:distance location: mean 1,040 → 1,620', 'feature:distance location')
+    ('distance: mean 1,040 → 1,620 (location)', 'distance: location changed')
     """
-    text = f"{cause.signal} {cause.aspect.replace('_', ' ')}"
-    if cause.slice is not None:
-        feature = cause.slice.partition("=")[0]
-        text += f" where {feature} has one value (withheld)" if feature in sensitive else f" where {cause.slice}"
     if cause.signal.partition(":")[2] in sensitive:
-        return text
-    figures = [
-        f"{name} {number(cause.before[name])} → {number(value)}"
-        for name, value in cause.after.items()
-        if name in cause.before
-    ]
-    return f"{text}: {', '.join(figures[:SHOWN_FIGURES])}" if figures else text
+        cause = replace(cause, before={}, after={}, farthest={})
+    if cause.slice is not None and (feature := cause.slice.partition("=")[0]) in sensitive:
+        cause = replace(cause, slice=f"{feature}=(not shown)")
+    return cause_text(cause)

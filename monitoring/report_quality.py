@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 
-import numpy as np
-
 from penstock.monitoring.config import LabelsConfig, Task
 from penstock.monitoring.performance import Gap, fairness, metrics
 from penstock.monitoring.report_data import Cell, Outcomes, ReportData
 from penstock.monitoring.report_findings import quantiles_of
+from penstock.monitoring.report_level import FEWEST_ROWS, MAIN_FIGURE, Level, level_of, training_level
 from penstock.monitoring.report_text import counted, duration, number, percent
 from penstock.monitoring.report_time import TimePlot, axis_of, centres, line_plot, variants_of
 from penstock.monitoring.slices import MISSING, OTHER
@@ -22,11 +21,8 @@ from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.quality_sums import QualitySums, merge_sums
 from penstock.schemas.summaries import LOG_EDGES
 
-FEWEST_ROWS = 30
-"""An interval or a slice with fewer outcomes has no figure: chance would draw it."""
-
-SAME = 0.005
-"""A rate that moved less is not told as news."""
+CERTAIN = 2.0
+"""Standard errors by which a figure must have moved to be told as news."""
 
 NAN = float("nan")
 
@@ -35,7 +31,6 @@ TITLES = {
     "mae": "Mean absolute error", "bias": "Bias", "selection_rate": "Selection rate",
     "true_positive_rate": "True positive rate",
 }  # fmt: skip
-_MAIN: dict[Task, str] = {"binary": "auc", "multiclass": "accuracy", "regression": "mae"}
 _BESIDE: dict[Task, tuple[str, ...]] = {
     "binary": ("calibration_error", "log_loss"), "multiclass": ("log_loss",), "regression": ("bias",),
 }  # fmt: skip
@@ -81,29 +76,30 @@ def quality_view(
     outcomes = data.outcomes
     if not outcomes.rows:
         return None
-    task, main = config.task, _MAIN[config.task]
+    task, main = config.task, MAIN_FIGURE[config.task]
     judged = {variant for _, variant, _ in outcomes.groups}
     variants = [*variants_of(data), *sorted(judged - set(variants_of(data)))]
     names = (main, *_BESIDE[task])
     whole = {variant: _total(outcomes, variant) for variant in variants}
-    level = _training_level(training, task)
+    level = training_level(training, task)
+    figure = level.figure if level else None
     everything = _all(whole.values())
     known = outcomes.labelled + outcomes.silent
     plots = [
         plot
         for name in names
-        if (plot := _over_time(data, name, variants, task, level if name == main else None)) is not None
+        if (plot := _over_time(data, name, variants, task, figure if name == main else None)) is not None
     ]
     plots.append(_coverage(data))
     share = known / outcomes.rows
-    figure = _metrics(everything, task).get(main, NAN)
+    now = level_of(everything, task)
     tiles = [(percent(share), "outcomes known", f"of {counted(outcomes.rows, 'event')} old enough")]
-    if not math.isnan(figure):
+    if now is not None:
         tiles.insert(
-            0, (_figure(figure), TITLES[main], "" if level is None else f"{_figure(level)} on the training data")
+            0, (_figure(now.figure), TITLES[main], f"{_figure(figure)} on the training data" if figure else "")
         )
     return QualityView(
-        sentences=[_sentence(main, figure, level, share)],
+        sentences=[_sentence(main, now, level, share)],
         tiles=tiles,
         plots=plots,
         columns=[TITLES[name] for name in names],
@@ -138,7 +134,7 @@ def _over_time(
     }
     if not any(math.isfinite(value) for curve in curves.values() for value in curve):
         return None
-    note = f"By intervals of {duration(length)}; those with fewer than {FEWEST_ROWS} outcomes are left out."
+    note = f"Each point is {duration(length)}; those with fewer than {FEWEST_ROWS} outcomes are left out."
     if level is not None:
         note += f" Dashed: on the training data, {_figure(level)}."
     places = [axis.place(bucket + length / 2) for bucket in buckets]
@@ -213,38 +209,20 @@ def _gap(gap: Gap) -> str:
     )
 
 
-def _training_level(profile: ReferenceProfile | None, task: Task) -> float | None:
-    """The main figure on the profile's sample of training rows; None where it cannot be had from scores and labels."""
-    if profile is None or task == "multiclass":
-        return None
-    scores, labels = profile.sample.scores.astype(np.float64), profile.sample.labels
-    if len(scores) != len(labels):
-        return None
-    known = np.isfinite(scores) & np.isfinite(labels)
-    scores, labels = scores[known], labels[known]
-    if len(scores) < FEWEST_ROWS:
-        return None
-    if task == "regression":
-        return float(np.mean(np.abs(scores - labels)))
-    yes = labels == 1
-    positives, negatives = int(yes.sum()), int((~yes).sum())
-    if not positives or not negatives:
-        return None
-    ordered = np.sort(scores)
-    ranks = (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right") + 1) / 2
-    return float((ranks[yes].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def _sentence(name: str, figure: float, level: float | None, share: float) -> str:
+def _sentence(name: str, now: Level | None, training: Level | None, share: float) -> str:
+    """A change is told only where it is more than what chance makes of so many rows."""
     known = f"{percent(share)} of the outcomes are known."
-    if math.isnan(figure):
+    if now is None:
         return known
-    if level is None:
-        return f"{TITLES[name]} is {_figure(figure)}; {known}"
-    if abs(figure - level) < SAME:
-        return f"{TITLES[name]} is {_figure(figure)}, as on the training data; {known}"
-    verb = "fell" if figure < level else "rose"
-    return f"{TITLES[name]} {verb} from {_figure(level)} on the training data to {_figure(figure)}; {known}"
+    if training is None:
+        return f"{TITLES[name]} is {_figure(now.figure)}; {known}"
+    change = now.figure - training.figure
+    if abs(change) <= CERTAIN * math.hypot(now.error, training.error):
+        return f"{TITLES[name]} is {_figure(now.figure)}, as on the training data ({_figure(training.figure)}); {known}"
+    verb = "fell" if change < 0 else "rose"
+    return (
+        f"{TITLES[name]} {verb} from {_figure(training.figure)} on the training data to {_figure(now.figure)}; {known}"
+    )
 
 
 def _delay(outcomes: Outcomes) -> str:

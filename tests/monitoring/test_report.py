@@ -216,7 +216,7 @@ def test_alerts_stand_with_their_causes_and_on_the_axis(profile: ReferenceProfil
     )  # fmt: skip
     page = page_of(data, profile)
     assert page.headline.endswith("1 alert (1 critical, 1 not cleared).")
-    assert page.alerts[0].causes == ["feature:distance location: mean 1,000 → 1,400"]
+    assert page.alerts[0].causes == ["distance: mean 1,000 → 1,400 (location)"]
     assert 45 < page.marks[0].place < 55
     assert "0-2048 to 0-2303" in read(page).shown
 
@@ -249,3 +249,24 @@ def test_without_a_profile_the_rest_is_told(profile: ReferenceProfile) -> None:
     assert page.headline == "There is no reference profile to compare with. No alerts."
     assert "The profile of delay@3 cannot be read" in page.notes[0]
     assert "Events per 6 hours" in read(page).shown
+
+
+def test_a_change_of_quality_is_news_only_when_it_is_no_chance(profile: ReferenceProfile) -> None:
+    rng = np.random.default_rng(5)
+    told = {}
+    for noise in (0.0, 0.6):
+        data = ReportData()
+        for segment, block in enumerate(blocks()):
+            data.add_summary(histories.summary(block, profile))
+            truth = np.where(
+                rng.random(block.rows) < noise, rng.random(block.rows) < 0.5, rng.random(block.rows) < block.score
+            )
+            data.add_quality(
+                measure(
+                    block, truth.astype(np.float64), block.event_times, LABELS,
+                    segment=segment, part=0, complete=True, watermark=0,
+                )
+            )  # fmt: skip
+        told[noise] = page_of(data, profile).headline
+    assert re.search(r"AUC is 0\.\d+, as on the training data", told[0.0])
+    assert re.search(r"AUC fell from 0\.\d+ on the training data to", told[0.6])
