@@ -40,7 +40,7 @@ def test_the_commands_are_those_that_the_readme_may_name() -> None:
         "init", "doctor", "demo", "up", "worker score", "worker watch", "worker judge", "package",
         "models add", "models list", "models show", "models alias", "models use", "models serving",
         "send", "tail", "dead-letters list", "dead-letters show", "dead-letters replay",
-        "features load", "topics create", "topics list", "drift", "report",
+        "features load", "labels load", "topics create", "topics list", "drift", "report",
         "alerts list", "alerts show", "alerts ack", "alerts follow",
     }  # fmt: skip
 
