@@ -45,7 +45,7 @@ class Series(msgspec.Struct, array_like=True):
         """One more bucket (Welford 1962; with exponential forgetting beyond `_MEMORY`)."""
         if self.buckets >= _MEMORY:
             self.squares *= (_MEMORY - 1) / self.buckets
-            self.buckets = _MEMORY - 1
+            self.buckets = _MEMORY - 1.0
         self.buckets += 1
         off = difference - self.mean
         self.mean += off / self.buckets

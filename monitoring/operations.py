@@ -141,7 +141,7 @@ class Operations(msgspec.Struct):
 
 
 def _follow(state: Watched, rule: Rule, value: float, time: int) -> None:
-    state.value, state.time = value, time
+    state.value, state.time = float(value), time
     state.high = state.high + 1 if value >= rule.raise_at else 0
     state.on = state.high >= rule.readings or (state.on and value >= rule.clear_at)
 
