@@ -31,7 +31,7 @@ from penstock.schemas.profile import MISSING, SLOTS
 from penstock.schemas.summaries import FIXED_POINT, Signal, SignalCounts
 
 DETECTOR = "ecusum"
-GAIN = 20.0
+GAIN = 30.0
 _NONE = np.empty(0, np.float32)
 
 
@@ -86,7 +86,7 @@ class HistogramMonitor:
         features: int = 0,
         reference_segments: int = 200,
     ) -> None:
-        self._state = _State(segments_per_alarm, features, reference_segments, [], RecentSums())
+        self._state = _State(float(segments_per_alarm), features, reference_segments, [], RecentSums())
         self._places: dict[str, int] = {}
         self._bets = Bets()
         for name, signal in signals.items():
@@ -110,7 +110,7 @@ class HistogramMonitor:
 
     def set_budget(self, segments_per_alarm: float, features: int | None = None) -> None:
         """Move the thresholds; the evidence so far stays."""
-        self._state.segments_per_alarm = segments_per_alarm
+        self._state.segments_per_alarm = float(segments_per_alarm)
         if features is not None:
             self._state.features = features
 

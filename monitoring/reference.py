@@ -124,8 +124,12 @@ def fit_reference(
     ratio = measured / variance
     if segments < ENOUGH:
         ratio = np.maximum(ratio, 1.0)
-    memory = _memory(rests, segments)
-    widened = ratio * memory * (1 + CAUTION * np.sqrt(2 * memory / segments))
+    rho, caution = _correlation(rests), CAUTION
+    if not _depends(ratio, rho, totals, segments):
+        ratio, rho, caution = (1 + ratio) / 2, rho / 2, CAUTION / 4
+    rho = np.clip(rho + (1 + 3 * rho) / segments + caution / (4 * np.sqrt(segments)), 0.0, 0.98)
+    memory = (1 + rho) / (1 - rho)
+    widened = ratio * memory * (1 + caution * np.sqrt(2 * memory / segments))
     dispersion = np.maximum(widened, 1.0)
     _borrow(dispersion, totals, degrees)
 
@@ -188,16 +192,29 @@ def normal_scores(totals: NDArray[np.int64], signal: Signal) -> Floats:
     return scores
 
 
-def _memory(rests: Floats, segments: float) -> Floats:
-    """[channels] by how much the long-run variance of a segment's sums exceeds their variance, taken as of AR(1).
-
-    The lag-one correlation is corrected for its bias (Kendall 1954) and taken half a standard error larger.
-    """
+def _correlation(rests: Floats) -> Floats:
+    """[C] of neighbouring segments' sums."""
     squares = np.maximum(np.sum(rests**2, axis=0), 1e-300)
-    rho = np.sum(rests[1:] * rests[:-1], axis=0) / squares
-    rho = np.clip(rho + (1 + 3 * rho) / segments + 0.5 / np.sqrt(segments), 0.0, 0.98)
-    memory: Floats = (1 + rho) / (1 - rho)
-    return memory
+    correlation: Floats = np.sum(rests[1:] * rests[:-1], axis=0) / squares
+    return correlation
+
+
+def _depends(ratio: Floats, rho: Floats, totals: NDArray[np.int64], segments: float) -> bool:
+    """Whether rows look dependent: all channels together tell it far more precisely than each one does."""
+    if segments < ENOUGH:
+        return True
+    common = np.flatnonzero(totals >= RARE) + len(ratio) - len(totals)
+    scores = np.arange(len(ratio) - len(totals))
+    channels = np.concatenate([scores, common])[ratio[np.concatenate([scores, common])] > 1e-9]
+    if not len(channels):
+        return False
+    independent = np.sqrt(segments * len(channels))
+    return bool(
+        (ratio[channels].mean() - 1) * independent / np.sqrt(2) > CAUTION
+        or (rho[channels].mean() + 1 / segments) * independent > CAUTION
+        or ratio[channels].max() > 1 + 4 * np.sqrt(2 / segments)
+        or rho[channels].max() > 4 / np.sqrt(segments)
+    )
 
 
 def _borrow(dispersion: Floats, totals: NDArray[np.int64], degrees: int) -> None:

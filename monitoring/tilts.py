@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.monitoring.alarms import Aspect
-from penstock.monitoring.reference import CAUTION, RARE, HistogramReference
+from penstock.monitoring.reference import CAUTION, DEPENDENT, RARE, HistogramReference
 from penstock.schemas.profile import INVALID, MISSING, OVER, UNDER
 from penstock.schemas.summaries import Signal
 
-DEGREE_WEIGHTS = (0.25, 0.125, 0.0625, 0.0625)
-SYSTEM_WEIGHT = 0.25
-SLOT_WEIGHT = 0.25
+DEGREE_WEIGHTS = (0.4, 0.15, 0.05, 0.05)
+SYSTEM_WEIGHT = 0.2
+SLOT_WEIGHT = 0.15
 """Shares of a signal's false alarms: scores by degree, slots that say something is broken, the other slots."""
 
 SLOT_ODDS = (2.0, 5.0)
@@ -96,7 +96,7 @@ def _slot_bets(
     mean = float(reference.means[0, channel])
     swing = float(np.abs(reference.means[1:, channel]).sum())
     high = min(share + error + (3 * dispersion / rows if held < RARE else 0.0), 0.95)
-    rising = SYSTEM_ODDS if is_system else SLOT_ODDS
+    rising = SYSTEM_ODDS if is_system else SLOT_ODDS if dispersion <= DEPENDENT else SLOT_ODDS[:1]
     bets = [(channel, *_bet(np.log(odds), mean, high, swing, dispersion)) for odds in rising if share < 0.9]
     if share * rows / reference.segments > 0.2 and held > RARE and rows - held > RARE * dispersion:
         low = max(share - error, 1e-12)
