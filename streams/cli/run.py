@@ -142,7 +142,7 @@ def _workers(config: Path, session: Session | None) -> list[Worker]:
 
     environment = {**os.environ, **(session.environment() if session else {})}
     command = [sys.executable, "-m", "penstock", "worker"]
-    return [Worker(role, [*command, role, "--config", str(config)], environment) for role in ROLES[:1]]
+    return [Worker(role, [*command, role, "--config", str(config)], environment) for role in ROLES]
 
 
 def _report(settings: Settings, session: Session | None, created: int) -> None:
