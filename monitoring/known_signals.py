@@ -88,10 +88,16 @@ def _joined(
 
 
 def _layout_of(profile: ReferenceProfile | None) -> Layout:
-    features = {} if profile is None else profile.features
+    """The features of a profile; a vector too wide for its sample passes for its norm, as which it is binned."""
+    if profile is None:
+        return Layout()
+    sampled = profile.sample.numbers
+    vectors = {name: values.shape[1] for name, values in sampled.items() if values.ndim > 1}
+    numbers = [name for name, column in profile.features.items() if isinstance(column, NumericProfile)]
     return Layout(
-        floats=tuple(name for name, column in features.items() if isinstance(column, NumericProfile)),
-        categories=tuple(name for name, column in features.items() if isinstance(column, CategoryProfile)),
+        floats=tuple(name for name in numbers if name not in vectors),
+        categories=tuple(name for name, column in profile.features.items() if isinstance(column, CategoryProfile)),
+        vectors=tuple(vectors.items()),
     )
 
 
