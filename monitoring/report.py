@@ -22,15 +22,15 @@ from penstock.monitoring.report_data import Cell, ReportData
 from penstock.monitoring.report_features import FeatureCard, feature_cards
 from penstock.monitoring.report_findings import FeatureFinding, Reference, find_features, quantiles_of
 from penstock.monitoring.report_quality import QualityView, quality_view
-from penstock.monitoring.report_text import counted, duration, instant, number, percent
+from penstock.monitoring.report_text import counted, duration, instant, percent
 from penstock.monitoring.report_time import Mark, TimePlot
 from penstock.schemas.profile import MISSING
 from penstock.schemas.summaries import LOG_EDGES, SignalCounts, merge_counts
 
 _UNITS: dict[str, tuple[str, Callable[[float], str]]] = {
     "age": ("age of", lambda seconds: duration(1000 * seconds)),
-    "length": ("length of", lambda characters: f"{number(characters)} characters"),
-    "size": ("size of an event", lambda octets: f"{number(octets)} bytes"),
+    "length": ("length of", lambda characters: counted(round(characters), "character")),
+    "size": ("size of an event", lambda octets: counted(round(octets), "byte")),
     "lag": ("event to broker", duration),
 }
 """Signals without a reference: what they are, and how their values are written."""
@@ -94,9 +94,8 @@ def make_page(
     quality = quality_view(data, main.profile if main else None, labels, sensitive)
     alerts = data.alerts
     axis = time_plots.axis_of(data)
-    plots = [time_plots.volume(data)]
-    if main and (plot := time_plots.scores(data, references, main)):
-        plots.insert(0, plot)
+    scores = time_plots.scores(data, references, main) if main else None
+    plots = [plot for plot in (scores, time_plots.classes(data), time_plots.volume(data)) if plot is not None]
     return Page(
         pipeline=pipeline,
         stretch=_stretch(data),
@@ -188,7 +187,7 @@ def _lengths(data: ReportData, total: Cell, sensitive: AbstractSet[str]) -> list
         if kind not in _UNITS or feature in sensitive:
             continue
         title, unit = _UNITS[kind]
-        median, high = quantiles_of(counts.slots, LOG_EDGES, (0.5, 0.99))
+        median, high = quantiles_of(counts, LOG_EDGES, (0.5, 0.99))
         missing = counts.slots[MISSING] / max(int(counts.slots.sum()), 1)
         rows.append((f"{title} {feature}".strip(), unit(median), unit(high), percent(missing)))
     return rows

@@ -100,7 +100,7 @@ def _figures(finding: FeatureFinding) -> list[tuple[str, str, str]]:
             ("above training", before.above, now.above),
             ("infinite", before.invalid, now.invalid),
         ):
-            if max(was, share) > 0:
+            if max(was, share) >= svg.SHOWN:
                 rows.append((name, percent(was), percent(share)))
     if max(before.missing, now.missing) > 0:
         rows.append(("missing", percent(before.missing), percent(now.missing)))

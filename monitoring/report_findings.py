@@ -99,7 +99,7 @@ class FeatureFinding:
         if abs(now.missing - before.missing) > max(0.01, _tilt(self) / 2):
             return f"missing {percent(before.missing)} → {percent(now.missing)}"
         if self.sensitive:
-            return "distribution withheld"
+            return ""
         if now.invalid - before.invalid > 0.001:
             return f"infinite in {percent(now.invalid)}"
         if self.edges is None:
@@ -215,22 +215,20 @@ def moments_of(counts: SignalCounts, signal: Signal) -> Moments | None:
     return Moments(signal.centre + signal.spread * mean, signal.spread * variance**0.5)
 
 
-def quantiles_of(slots: NDArray[np.int64], edges: NDArray[np.float64], shares: tuple[float, ...]) -> tuple[float, ...]:
-    """Quantiles of the finite values, to within their bins; what lies beyond the edges counts as lying on them.
+def quantiles_of(counts: SignalCounts, edges: NDArray[np.float64], shares: tuple[float, ...]) -> tuple[float, ...]:
+    """Quantiles of the finite values, to within their bins; beyond the edges the bins reach to the extremes.
 
-    >>> quantiles_of(np.array([0, 50, 50, *[0] * 33]), np.array([0.0, 1.0, 3.0]), (0.25, 0.5, 0.75))
-    (0.5, 1.0, 2.0)
+    >>> counts = SignalCounts(np.array([0, 50, 40, *[0] * 30, 10, 0, 0]), finite=100, lowest=0.5, highest=13.0)
+    >>> quantiles_of(counts, np.array([0.0, 1.0, 3.0]), (0.25, 0.5, 0.95))
+    (0.5, 1.0, 8.0)
     """
-    if not len(edges):
+    slots = counts.slots
+    if not len(edges) or not counts.finite:
         return tuple(float("nan") for _ in shares)
-    masses = slots[: len(edges)].astype(np.float64)
-    masses[0] += slots[UNDER]
+    masses = [float(slots[UNDER]), *map(float, slots[: len(edges)]), float(slots[OVER])]
+    borders = [min(counts.lowest, edges[0]), edges[0], *edges, max(counts.highest, edges[-1])]
     cumulated = np.concatenate([[0.0], np.cumsum(masses)])
-    total = cumulated[-1] + float(slots[OVER])
-    if total == 0:
-        return tuple(float("nan") for _ in shares)
-    borders = np.concatenate([[edges[0]], edges])
-    return tuple(float(np.interp(share * total, cumulated, borders)) for share in shares)
+    return tuple(float(np.interp(share * cumulated[-1], cumulated, borders)) for share in shares)
 
 
 def _shares(slots: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from penstock.monitoring.report_time import TimePlot, axis_of, centres, line_plo
 from penstock.monitoring.slices import MISSING, OTHER
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.quality_sums import QualitySums, merge_sums
-from penstock.schemas.summaries import LOG_EDGES
+from penstock.schemas.summaries import LOG_EDGES, SignalCounts
 
 CERTAIN = 2.0
 """Standard errors by which a figure must have moved to be told as news."""
@@ -226,9 +226,10 @@ def _sentence(name: str, now: Level | None, training: Level | None, share: float
 
 
 def _delay(outcomes: Outcomes) -> str:
-    if not outcomes.delays.sum():
+    known = int(outcomes.delays.sum())
+    if not known:
         return ""
-    median, high = quantiles_of(outcomes.delays, LOG_EDGES, (0.5, 0.99))
+    median, high = quantiles_of(SignalCounts(outcomes.delays, finite=known), LOG_EDGES, (0.5, 0.99))
     return f"Labels come {duration(1000 * median)} after their events (median); 99 % within {duration(1000 * high)}."
 
 

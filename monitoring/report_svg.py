@@ -20,6 +20,12 @@ from penstock.schemas.profile import BINS, INVALID, MISSING, OVER, UNDER
 HEAT_STEPS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Distances at which a heat map takes its next, stronger colour."""
 
+COLOURS = 6
+"""Of curves and columns; more begin anew."""
+
+SHOWN = 0.001
+"""Smaller shares of what lies beside a histogram are left out."""
+
 WIDTH, HEIGHT = 340, 150
 _BOTTOM, _TOP = 122.0, 14.0
 _SIDE = 36.0
@@ -66,11 +72,11 @@ def distribution(label: str, edges: NDArray[np.float64], before: NDArray[np.int6
     picture = Svg(WIDTH, HEIGHT, label)
     p, q = _shares(before), _shares(now)
     left, right = 4.0, WIDTH - 4.0
-    if max(p[UNDER], q[UNDER]) > 0:
+    if max(p[UNDER], q[UNDER]) >= SHOWN:
         _side(picture, left, "below", p[UNDER], q[UNDER])
         left += _SIDE + 6
     for name, slot in (("infinite", INVALID), ("missing", MISSING), ("above", OVER)):
-        if max(p[slot], q[slot]) > 0:
+        if max(p[slot], q[slot]) >= SHOWN:
             right -= _SIDE + 6
             _side(picture, right + 6, name, p[slot], q[slot])
     if len(edges):
@@ -215,16 +221,16 @@ def lines(label: str, places: Sequence[float], plot: Lines, *, level: float | No
             for run in _runs(places, plot.bands[name][0], plot.bands[name][1]):
                 forth = "L".join(f"{_n(1000 * x)} {_n(y(high))}" for x, _, high in run)
                 back = "L".join(f"{_n(1000 * x)} {_n(y(low))}" for x, low, _ in reversed(run))
-                picture.path(f"M{forth}L{back}z", f"band s{i % 6}")
+                picture.path(f"M{forth}L{back}z", f"band s{i % COLOURS}")
     if level is not None:
         picture.path(f"M0 {_n(y(level))}H1000", "level")
     for i, values in enumerate(plot.curves.values()):
         for points in _runs(places, values, values):
             if len(points) == 1:
-                picture.path(f"M{_n(1000 * points[0][0] - 6)} {_n(y(points[0][1]))}h12", f"line s{i % 6}")
+                picture.path(f"M{_n(1000 * points[0][0] - 6)} {_n(y(points[0][1]))}h12", f"line s{i % COLOURS}")
             else:
                 d = "L".join(f"{_n(1000 * x)} {_n(y(value))}" for x, value, _ in points)
-                picture.path(f"M{d}", f"line s{i % 6}")
+                picture.path(f"M{d}", f"line s{i % COLOURS}")
     return picture.markup()
 
 
@@ -242,7 +248,7 @@ def bars(label: str, stacks: Sequence[Sequence[float]], high: float) -> Markup:
                 d.setdefault(k, []).append(f"M{_n(i * 10 + 0.5)} {_n(foot)}v-{_n(size)}h9v{_n(size)}z")
                 foot -= size
     for k, parts in sorted(d.items()):
-        picture.path("".join(parts), f"fill s{k % 6}")
+        picture.path("".join(parts), f"fill s{k % COLOURS}")
     return picture.markup()
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from penstock.monitoring import report_svg as svg
@@ -118,7 +119,7 @@ def scores(data: ReportData, references: Mapping[str, Reference], main: Referenc
             moments = moments_of(counts, signal)
             if moments is None:
                 continue
-            low, high = quantiles_of(counts.slots, signal.edges, (0.1, 0.9)) if signal.scale == "bins" else (NAN, NAN)
+            low, high = quantiles_of(counts, signal.edges, (0.1, 0.9)) if signal.scale == "bins" else (NAN, NAN)
             curves[variant][place] = moments.mean
             bands[variant][0][place], bands[variant][1][place] = low, high
     if not any(math.isfinite(value) for curve in curves.values() for value in curve):
@@ -128,6 +129,32 @@ def scores(data: ReportData, references: Mapping[str, Reference], main: Referenc
     if level is not None:
         note += f"; dashed: mean on the training data, {number(level)}"
     return line_plot("Scores", curves, centres(data), bands=bands, level=level, note=note + ".")
+
+
+def classes(data: ReportData) -> TimePlot | None:
+    """Of a model with several outputs, how often each is the most probable one; the most frequent ones of all."""
+    starts = data.timeline.starts()
+    shares: dict[int, list[float]] = {}
+    rows: Counter[int] = Counter()
+    for place, start in enumerate(starts):
+        counted = [
+            counts.slots
+            for (_, name), counts in data.timeline.cells.get(start, Cell()).signals.items()
+            if name.startswith("class:")
+        ]
+        widest = max(map(len, counted), default=0)
+        slots = sum((slots for slots in counted if len(slots) == widest), np.zeros(widest, np.int64))
+        for output in range(widest - 2):
+            shares.setdefault(output, [NAN] * len(starts))[place] = (
+                100 * float(slots[output]) / max(int(slots.sum()), 1)
+            )
+            rows[output] += int(slots[output])
+    if not shares:
+        return None
+    shown = sorted(output for output, _ in rows.most_common(svg.COLOURS))
+    note = f"The {svg.COLOURS} most frequent of {len(shares)}." if len(shares) > len(shown) else ""
+    curves = {f"output {output}": shares[output] for output in shown}
+    return line_plot("Most probable output, % of events", curves, centres(data), note=note, bounds=(0.0, 100.0))
 
 
 def line_plot(

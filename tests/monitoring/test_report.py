@@ -10,6 +10,7 @@ import histories
 import numpy as np
 import pytest
 from histories import DAY_MS, HOUR_MS, MODEL, MONDAY, SENSITIVE
+from msgspec.structs import replace
 
 from penstock.monitoring.config import LabelsConfig
 from penstock.monitoring.quality import measure
@@ -19,6 +20,7 @@ from penstock.monitoring.report_findings import Reference
 from penstock.schemas.alerts import Alert, Cause, Whereabouts
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.scored import ScoredBlock
+from penstock.schemas.summaries import SignalCounts
 
 DAYS = 8
 LABELS = LabelsConfig(maturity_s=3600.0, slices=("origin",), groups=("origin",))
@@ -142,7 +144,7 @@ def test_names_and_values_are_shown_and_never_run(profile: ReferenceProfile) -> 
     evil = "<script>alert(1)</script>\"'&"
     renamed = profile.features | {evil: profile.features["distance"]}
     odd = histories.profile(np.random.default_rng(1))
-    odd = type(odd)(**{**{name: getattr(odd, name) for name in odd.__struct_fields__}, "features": renamed})
+    odd = replace(odd, features=renamed)
     data = ReportData()
     for block in blocks(origins=("EWR", "<img src=x onerror=alert(1)>", "LGA")):
         summary = histories.summary(block, profile)
@@ -191,17 +193,14 @@ def test_sensitive_features_are_named_and_their_values_are_not(profile: Referenc
 
 def test_thirty_features_over_a_year_stay_below_a_megabyte(profile: ReferenceProfile) -> None:
     many = {f"distance_{i}": profile.features["distance"] for i in range(28)}
-    wide = type(profile)(
-        **{**{name: getattr(profile, name) for name in profile.__struct_fields__}, "features": profile.features | many}
-    )
+    wide = replace(profile, features=profile.features | many)
     data = ReportData()
     rng = np.random.default_rng(4)
     one = histories.summary(histories.block(histories.columns(rng, 256, shift=1), 0, MONDAY), profile)
     one.signals.update({f"feature:{name}": one.signals["feature:distance"] for name in many})
     for day in range(365):
         times = (MONDAY + day * DAY_MS, MONDAY + (day + 1) * DAY_MS)
-        kept = {name: getattr(one, name) for name in one.__struct_fields__}
-        data.add_summary(type(one)(**{**kept, "segment": day, "event_times": times}))
+        data.add_summary(replace(one, segment=day, event_times=times))
     html = render(page_of(data, profile, references={MODEL: histories.reference(wide)}))
     assert len(html.encode()) < 500_000
 
@@ -270,3 +269,16 @@ def test_a_change_of_quality_is_news_only_when_it_is_no_chance(profile: Referenc
         told[noise] = page_of(data, profile).headline
     assert re.search(r"AUC is 0\.\d+, as on the training data", told[0.0])
     assert re.search(r"AUC fell from 0\.\d+ on the training data to", told[0.6])
+
+
+def test_several_outputs_are_shown_by_how_often_each_wins(profile: ReferenceProfile) -> None:
+    data = ReportData()
+    for segment, block in enumerate(blocks()):
+        summary = histories.summary(block, profile)
+        wins = [[256, 0, 0, 0, 0], [0, 64, 192, 0, 0]][segment >= DAYS]
+        data.add_summary(
+            replace(summary, signals={**summary.signals, "class:champion": SignalCounts(np.array(wins, np.int64))})
+        )
+    [_, outputs, _] = page_of(data, profile).plots
+    assert outputs.legend == ("output 0", "output 1", "output 2")
+    assert "output 0 from 100 to 0; output 1 from 0 to 25; output 2 from 0 to 75" in outputs.picture
