@@ -27,11 +27,13 @@ class _Outcomes(NamedTuple):
     """Rows whose outcome is known; all [rows].
 
     rows    of the block
+    times   int64 Unix ms
     label   float64
     score   float64
     """
 
     rows: NDArray[np.intp]
+    times: NDArray[np.int64]
     label: NDArray[np.float64]
     score: NDArray[np.float64]
 
@@ -83,6 +85,7 @@ def measure(
     part: int,
     complete: bool,
     watermark: int,
+    max_future_ms: int = 3_600_000,
     slices: Slices | None = None,
 ) -> QualitySummary:
     """The quality of one segment's rows, or of a part's: what its labels say that came within the maturity.
@@ -96,19 +99,21 @@ def measure(
         part: number of the part.
         complete: no further part of this segment will come.
         watermark: no row that is still to be read again is older, Unix ms.
+        max_future_ms: a row that is dated further after its broker timestamp stands at that timestamp instead.
         slices: which slices are told apart; None: those of `config.slices`, by the values in these rows.
     """
+    times = np.where(block.event_times <= block.timestamps + max_future_ms, block.event_times, block.timestamps)
     known = ~np.isnan(labels)
-    delays_ms = np.where(known, label_times - block.event_times, 0)
+    delays_ms = np.where(known, label_times - times, 0)
     in_time = known & (delays_ms <= config.maturity_s * 1000)
     value = np.where(in_time, labels, np.nan if config.silence is None else config.silence)
     has_value = ~np.isnan(value)
     fits = has_value & _fits(value, block, config)
     [rows] = np.nonzero(fits)
-    outcomes = _Outcomes(rows, value[rows], block.score[rows].astype(np.float64))
+    outcomes = _Outcomes(rows, times[rows], value[rows], block.score[rows].astype(np.float64))
     labelled = int(np.count_nonzero(fits & in_time))
     slices = slices or Slices(dict.fromkeys(config.slices, ()))
-    correct = _correct(block, outcomes, config)
+    groups = _groups(block, outcomes, config, slices)
     return QualitySummary(
         partition=block.partition,
         segment=segment,
@@ -122,12 +127,12 @@ def measure(
         missing=block.rows - int(np.count_nonzero(has_value)),
         invalid=int(np.count_nonzero(has_value)) - len(rows),
         late=int(np.count_nonzero(known & ~in_time)),
-        event_times=(int(block.event_times.min()), int(block.event_times.max())),
+        event_times=(int(times.min()), int(times.max())),
         watermark=watermark,
         served=_served(block),
-        errors=_errors(block, rows, correct),
+        errors=_errors(groups, config),
         delays=np.bincount(slots_of(delays_ms[known] / 1000, LOG_EDGES), minlength=SLOTS),
-        groups=_groups(block, outcomes, correct, config, slices),
+        groups=groups,
     )
 
 
@@ -141,20 +146,6 @@ def _fits(value: NDArray[np.float64], block: ScoredBlock, config: LabelsConfig) 
     elif config.task == "multiclass":
         fits[:] = False
     return fits
-
-
-def _correct(block: ScoredBlock, outcomes: _Outcomes, config: LabelsConfig) -> NDArray[np.bool_] | None:
-    """Whether the decision is the outcome, [outcomes]; None for regression, which decides nothing."""
-    if config.task == "regression":
-        return None
-    if config.task == "binary":
-        decided = outcomes.score >= config.threshold
-    elif block.scores is not None:
-        decided = np.argmax(block.scores[outcomes.rows], 1)
-    else:
-        return np.empty(0, bool)  # no row fits
-    correct: NDArray[np.bool_] = decided == outcomes.label
-    return correct
 
 
 def _served(block: ScoredBlock) -> dict[tuple[str, str, int], int]:
@@ -177,23 +168,19 @@ def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
     return np.unique(values, return_inverse=True)
 
 
-def _errors(
-    block: ScoredBlock, rows: NDArray[np.intp], correct: NDArray[np.bool_] | None
-) -> dict[str, tuple[int, int]]:
-    if correct is None:
-        return {}
-    names = block.variants.values
-    counts = np.bincount(block.variants.codes[rows] * 2 + ~correct, minlength=2 * len(names)).reshape(-1, 2)
-    return {
-        name: (right + wrong, wrong)
-        for name, (right, wrong) in zip(names, counts.tolist(), strict=True)
-        if right + wrong
-    }
+def _errors(groups: dict[Group, QualitySums], config: LabelsConfig) -> dict[str, tuple[int, int]]:
+    errors: dict[str, tuple[int, int]] = {}
+    for (_, variant, name), sums in groups.items():
+        if not name and config.task != "regression":
+            rows, wrong = errors.get(variant, (0, 0))
+            errors[variant] = (rows + sums.rows, wrong + sums.rows - sums.correct)
+    return errors
 
 
-def _grouped(block: ScoredBlock, rows: NDArray[np.intp], bucket_ms: int, slices: Sequence[Sliced]) -> _Grouped:
+def _grouped(block: ScoredBlock, outcomes: _Outcomes, bucket_ms: int, slices: Sequence[Sliced]) -> _Grouped:
     """The groups that hold rows, in the order of bucket, variant and slice."""
-    buckets, bucket = _distinct(block.event_times[rows] // bucket_ms)
+    rows = outcomes.rows
+    buckets, bucket = _distinct(outcomes.times // bucket_ms)
     variants = block.variants.values
     names = ["", *(name for sliced in slices for name in sliced.names)]
     base = (bucket * len(variants) + block.variants.codes[rows]) * len(names)
@@ -211,22 +198,16 @@ def _grouped(block: ScoredBlock, rows: NDArray[np.intp], bucket_ms: int, slices:
     return _Grouped((np.cumsum(used) - 1)[cells], groups, len(families))
 
 
-def _groups(
-    block: ScoredBlock,
-    outcomes: _Outcomes,
-    correct: NDArray[np.bool_] | None,
-    config: LabelsConfig,
-    slices: Slices,
-) -> dict[Group, QualitySums]:
+def _groups(block: ScoredBlock, outcomes: _Outcomes, config: LabelsConfig, slices: Slices) -> dict[Group, QualitySums]:
     if not len(outcomes.rows):
         return {}
-    grouped = _grouped(block, outcomes.rows, round(config.bucket_s * 1000), slices.of(block.columns))
-    if correct is None:
+    grouped = _grouped(block, outcomes, round(config.bucket_s * 1000), slices.of(block.columns))
+    if config.task == "regression":
         sums = _regression(outcomes, grouped, config.error_limit)
     elif config.task == "binary":
         sums = _binary(outcomes, grouped, config.threshold)
     else:
-        sums = _multiclass(block, outcomes, grouped, correct)
+        sums = _multiclass(block, outcomes, grouped)
     return dict(zip(grouped.groups, sums, strict=True))
 
 
@@ -249,13 +230,12 @@ def _binary(outcomes: _Outcomes, grouped: _Grouped, threshold: float) -> list[Qu
     return list(map(QualitySums, *(column.tolist() for column in columns), bins, bin_scores))
 
 
-def _multiclass(
-    block: ScoredBlock, outcomes: _Outcomes, grouped: _Grouped, correct: NDArray[np.bool_]
-) -> list[QualitySums]:
+def _multiclass(block: ScoredBlock, outcomes: _Outcomes, grouped: _Grouped) -> list[QualitySums]:
     assert block.scores is not None  # noqa: S101  otherwise no row fits
-    probability = block.scores[outcomes.rows, outcomes.label.astype(np.intp)].astype(np.float64)
+    scores, label = block.scores[outcomes.rows], outcomes.label.astype(np.intp)
+    probability = scores[np.arange(len(label)), label].astype(np.float64)
     losses = grouped.sum(-np.log(np.clip(probability, _CLIP, 1 - _CLIP)))[:, 0].tolist()
-    counts = grouped.count(correct.astype(np.intp), 2).tolist()
+    counts = grouped.count((np.argmax(scores, 1) == label).astype(np.intp), 2).tolist()
     return [
         QualitySums(rows=wrong + right, correct=right, log_loss=losses[at]) for at, (wrong, right) in enumerate(counts)
     ]

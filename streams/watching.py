@@ -16,6 +16,7 @@ from penstock.monitoring.config import LabelsConfig
 from penstock.monitoring.counting import count
 from penstock.monitoring.labels import LabelRuns
 from penstock.monitoring.quality import measure
+from penstock.monitoring.slices import Slices
 from penstock.schemas.keys import hash_keys
 from penstock.schemas.labels import LabelBatch, decode_labels
 from penstock.schemas.quality import QualitySummary
@@ -46,6 +47,7 @@ class ReadingState(msgspec.Struct, frozen=True):
     again             record of the scored log to read next for the second time, and
     again_mark        how far its rows were judged, and
     again_watermark   of those
+    slices            feature → values that are slices of their own
     """
 
     mark: Mark = BEGINNING
@@ -54,6 +56,7 @@ class ReadingState(msgspec.Struct, frozen=True):
     again: int = 0
     again_mark: Mark = BEGINNING
     again_watermark: int = NO_WATERMARK
+    slices: dict[str, list[str]] = {}
     version: int = 1
 
 
@@ -96,6 +99,7 @@ class PartitionWatch:
         self._again = SegmentCutter(config.segment_rows, read.again_mark)
         self._watermark = self._newest = read.watermark
         self._labels_watermark = read.labels_watermark
+        self._slices = Slices({feature: read.slices.get(feature, ()) for feature in config.labels.slices})
         self._next_again, self._again_watermark = read.again, read.again_watermark
         self._labels = LabelRuns.restore(
             ((name[len(_RUNS) :], run) for name, run in state.items() if name.startswith(_RUNS)),
@@ -190,6 +194,8 @@ class PartitionWatch:
                 part=part.part,
                 complete=part.complete,
                 watermark=self._again_watermark,
+                max_future_ms=self._config.max_future_ms,
+                slices=self._slices,
             )
         )
 
@@ -232,6 +238,7 @@ class PartitionWatch:
                 again=self._again.resume(self._next_again),
                 again_mark=self._again.mark,
                 again_watermark=self._again_watermark,
+                slices=self._slices.values,
             )
         )
         if state != self._written:

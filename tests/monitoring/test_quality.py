@@ -177,6 +177,17 @@ def test_delays_and_late_labels_are_counted() -> None:
     assert found.served == {("champion", "delay@3", 7): 3}
 
 
+def test_a_row_from_the_year_3000_stands_where_its_broker_says() -> None:
+    block = replace(
+        scored_rows([0.9, 0.8]), event_times=np.array([1000, 32503680000000]), timestamps=np.array([0, 2000])
+    )
+    found = measure(
+        block, np.ones(2), np.array([3000, 3000]), LabelsConfig(), segment=0, part=0, complete=True, watermark=0
+    )
+    assert found.event_times == (1000, 2000)
+    assert list(found.groups) == [(0, "champion", "")]
+
+
 def test_the_21st_value_and_all_after_it_are_one_slice() -> None:
     values = [f"tail{number}" for number in range(25)]
     block = scored_rows([0.5] * 25, categories={"tail": values})
