@@ -6,7 +6,7 @@ script and fetches nothing (its content security policy says so, too); every nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
@@ -114,7 +114,7 @@ def make_page(
             for (variant, model, revision), rows in sorted(total.served.items(), key=lambda item: -item[1])
         ],
         distances=_lengths(data, total, sensitive),
-        notes=_notes(data, references, main, total),
+        notes=_notes(data, references, main, total, findings),
         made=f"penstock {version}, {instant(made_ms)} UTC".replace("  ", " "),
     )  # fmt: skip
 
@@ -202,7 +202,13 @@ def _joined(total: Cell) -> dict[str, SignalCounts]:
     return joined
 
 
-def _notes(data: ReportData, references: Mapping[str, Reference], main: Reference | None, total: Cell) -> list[str]:
+def _notes(
+    data: ReportData,
+    references: Mapping[str, Reference],
+    main: Reference | None,
+    total: Cell,
+    findings: Sequence[FeatureFinding],
+) -> list[str]:
     """What a reader must know before believing the rest."""
     rows = data.rows_by_reference
     notes = [
@@ -214,6 +220,12 @@ def _notes(data: ReportData, references: Mapping[str, Reference], main: Referenc
         notes.append(
             f"The bins changed with the model. Distributions show the {counted(rows[main.name], 'row')} counted with "
             f"the profile of {main.name}; drift over time compares each interval with the profile it was counted with."
+        )
+    absent = sorted(set(main.profile.features) - {finding.name for finding in findings}) if main else []
+    if absent:
+        notes.append(
+            f"Nothing was counted of {', '.join(absent)}: a sensitive feature that the log leaves out, or one that the "
+            "catalogue no longer has."
         )
     if data.unreadable:
         notes.append(f"{counted(data.unreadable, 'record')} could not be read and stay out.")

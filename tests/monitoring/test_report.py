@@ -282,3 +282,15 @@ def test_several_outputs_are_shown_by_how_often_each_wins(profile: ReferenceProf
     [_, outputs, _] = page_of(data, profile).plots
     assert outputs.legend == ("output 0", "output 1", "output 2")
     assert "output 0 from 100 to 0; output 1 from 0 to 25; output 2 from 0 to 75" in outputs.picture
+
+
+def test_a_feature_that_the_log_leaves_out_is_named(profile: ReferenceProfile) -> None:
+    data = ReportData()
+    for block in blocks():
+        summary = histories.summary(block, profile)
+        del summary.signals["feature:income"]
+        data.add_summary(summary)
+    page = page_of(data, profile)
+    [note] = page.notes
+    assert note.startswith("Nothing was counted of income: ")
+    assert page.headline.startswith("None of 5 features")
