@@ -9,7 +9,8 @@ that thresholds need no sequential correction: the budget is divided by the buck
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +25,7 @@ from penstock.schemas.quality_sums import Group, QualitySums, decode_groups, enc
 from penstock.schemas.summaries import FIXED_POINT
 
 DETECTOR = "bucket_test"
+AlarmsPerTest = Callable[[Family], float]
 _FEWEST_BUCKETS = 8
 _FEWEST_ROWS = 30
 _MEMORY = 60
@@ -103,10 +105,10 @@ class BucketTests:
         self._closed = -(2**62)
         self._series: dict[str, Series] = {}
 
-    def judge(self, summary: QualitySummary, *, alarms_per_bucket: Mapping[Family, float]) -> list[Alarm]:
+    def judge(self, summary: QualitySummary, alarms_per_test: AlarmsPerTest) -> list[Alarm]:
         """One more summary; alarms come with the first one that shows a bucket to be complete.
 
-        `alarms_per_bucket` is what each family may have of false ones.
+        `alarms_per_test` is what one test of a family may have of false ones.
         """
         if not self._config.slices:
             return []
@@ -119,19 +121,22 @@ class BucketTests:
         complete = min(waited_for) - self._width
         due = sorted({bucket for bucket, _, _ in self._groups})
         due = [bucket for bucket in due if bucket <= complete or len(due) > _OPEN_BUCKETS]
-        return [alarm for bucket in due for alarm in self._close(bucket, alarms_per_bucket)]
+        return [alarm for bucket in due for alarm in self._close(bucket, alarms_per_test)]
 
-    def _close(self, bucket: int, alarms_per_bucket: Mapping[Family, float]) -> list[Alarm]:
+    @property
+    def sizes(self) -> Counter[Family]:
+        """How many differences of each family are tested."""
+        return Counter("fairness" if key.count("\x00") > 1 else "quality" for key in self._series)
+
+    def _close(self, bucket: int, alarms_per_test: AlarmsPerTest) -> list[Alarm]:
         within: dict[str, dict[str, QualitySums]] = {}
         for group in [group for group in self._groups if group[0] == bucket]:
             within.setdefault(group[1], {})[group[2]] = self._groups.pop(group)
         self._closed = max(self._closed, bucket)
-        found = [each for variant, slices in sorted(within.items()) for each in self._differences(variant, slices)]
         alarms = []
-        for each in found:
+        for each in [each for variant, slices in sorted(within.items()) for each in self._differences(variant, slices)]:
             series = self._series.setdefault(each.key, Series())
-            tests = sum(other.family == each.family for other in found)
-            threshold = math.log(tests / alarms_per_bucket[each.family])
+            threshold = -math.log(alarms_per_test(each.family))
             evidence = series.evidence(each.value, each.variance)
             if evidence <= threshold or each.value <= 0:
                 series.add(each.value, each.shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 import msgspec
@@ -13,7 +14,7 @@ from penstock.monitoring.signals import family_of
 from penstock.schemas.summaries import SignalCounts
 
 Budget = Callable[[Family], float]
-"""Segments per false alarm of a family, which divides them among its signals."""
+"""Segments per false alarm of one signal of a family."""
 
 
 class FamilyState(msgspec.Struct, array_like=True):
@@ -49,10 +50,15 @@ class HistogramFamilies:
             for alarm in self._monitors[family].update(found, rows=rows, time_ms=time_ms)
         ]
 
+    @property
+    def sizes(self) -> Counter[Family]:
+        """How many signals each family has."""
+        return Counter(self._family.values())
+
     def rebudget(self) -> None:
         """The budget has moved: so do the thresholds."""
         for family, monitor in self._monitors.items():
-            monitor.set_budget(self._budget(family))
+            monitor.set_budget(self._budget(family) / len(monitor.signals))
 
     def forget(self, families: Collection[Family]) -> None:
         """These begin anew, with what is known of their signals when they are seen next."""
@@ -72,7 +78,7 @@ class HistogramFamilies:
             self._monitors[family] = HistogramMonitor(
                 mine,
                 references,
-                segments_per_alarm=self._budget(family),
+                segments_per_alarm=self._budget(family) / len(mine),
                 features=len(mine),
                 reference_segments=self._reference_segments,
             )

@@ -7,6 +7,7 @@ comes to the same alerts as one that was not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Literal
@@ -16,6 +17,7 @@ import msgspec
 from penstock.monitoring.alarms import Alarm, Family
 from penstock.monitoring.alerts import AlertBook, Position
 from penstock.monitoring.bucket_tests import BucketState, BucketTests
+from penstock.monitoring.budget import segments_per_alarm, shares
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
 from penstock.monitoring.detector_choice import HISTOGRAM, DetectorChoice
 from penstock.monitoring.histogram_families import FamilyState, HistogramFamilies
@@ -39,12 +41,10 @@ from penstock.schemas.summaries import SignalCounts, Summary
 Kind = Literal["summary", "quality"]
 
 _VERSION = 1
-SHARES: dict[Family, float] = {"data_drift": 0.5, "score_drift": 0.1, "joint_drift": 0.1}
-_REBUDGET = 1.1
+_STEP = 1.1
 """Thresholds follow the pace of the stream in steps of 10 %."""
 _OF_THE_MODEL: tuple[Family, ...] = ("data_drift", "score_drift", "joint_drift")
 """Families that are judged against the reference of a model, and begin anew with the next."""
-_PER_BUCKET: tuple[Family, ...] = ("quality", "fairness")
 
 
 class UnreadableJudge(PenstockError):
@@ -71,6 +71,7 @@ class _State(msgspec.Struct):
     followed: Followed
     pace: Pace
     budgeted: float
+    sized: dict[Family, int]
     families: list[FamilyState]
     numbers: list[WatchedState]
     volume: Volume
@@ -113,7 +114,7 @@ class Judge:
         self._followed = Followed()
         self._known: KnownSignals | None = None
         self._pace = Pace()
-        self._budgeted = 0.0
+        self._budgeted, self._sized = 0.0, dict[Family, int]()
         self._families = HistogramFamilies(self._segments_per_alarm, reference_segments=drift.reference_segments)
         self._choice = DetectorChoice(drift.detectors)
         self._numbers = WatchedNumbers(
@@ -140,11 +141,8 @@ class Judge:
         """What to tell after what came true of a segment's rows; nothing for a part that was applied before."""
         if not self._is_new("quality", summary.partition, summary.segment, summary.part):
             return []
-        per_week = {family: self._drift.false_alarms_per_week * SHARES.get(family, 0.05) for family in _PER_BUCKET}
-        weeks = self._labels.bucket_s * 1000 / WEEK_MS
-        alarms = self._quality.judge(
-            summary, alarms_per_bucket={family: share * weeks for family, share in per_week.items()}
-        )
+        alarms = self._quality.judge(summary, self._alarms_per_test)
+        self._rebudget()
         return self._book.observe(alarms, position=_position(summary, self._followed.reference))
 
     def alarms(self, summary: Summary) -> list[Alarm]:
@@ -156,7 +154,6 @@ class Judge:
         if self._followed.reference != before:
             self._begin(self._followed.reference)
         self._pace.advance(summary.event_times[1])
-        self._rebudget()
         counts = summary.signals
         if not current:  # counted against the bins of another model
             counts = {name: found for name, found in counts.items() if family_of(name) not in _OF_THE_MODEL}
@@ -164,6 +161,7 @@ class Judge:
         alarms += judge_rates(summary, self._numbers, self._rows)
         alarms += self._volume.judge(summary, self._numbers)
         self._rows += summary.rows
+        self._rebudget()
         return alarms + self._numbers.take_evidence(alarms)
 
     def _of_histograms(self, counts: Mapping[str, SignalCounts], rows: int, time_ms: int) -> list[Alarm]:
@@ -211,6 +209,7 @@ class Judge:
                 self._followed,
                 self._pace,
                 self._budgeted,
+                self._sized,
                 self._families.state(),
                 self._numbers.state(),
                 self._volume,
@@ -231,7 +230,8 @@ class Judge:
         except msgspec.DecodeError as error:
             raise UnreadableJudge(str(error).rstrip(".")) from error
         self._applied = {(kind, partition): (segment, part) for kind, partition, segment, part in state.applied}
-        self._followed, self._pace, self._budgeted = state.followed, state.pace, state.budgeted
+        self._followed, self._pace = state.followed, state.pace
+        self._budgeted, self._sized = state.budgeted, state.sized
         self._known = None
         self._families.restore(state.families)
         self._numbers.restore(state.numbers)
@@ -264,14 +264,33 @@ class Judge:
             )
         return self._known
 
+    @property
+    def _sizes(self) -> Counter[Family]:
+        return self._families.sizes + self._numbers.sizes + self._buckets.sizes
+
+    def _share(self, family: Family) -> float:
+        """The part of the budget that one signal of a family has."""
+        sizes = self._sizes
+        sizes[family] = max(sizes[family], 1)
+        return shares(sizes)[family] / sizes[family]
+
     def _segments_per_alarm(self, family: Family) -> float:
-        week = self._drift.segments_per_week or self._pace.segments_per_week
-        return week / self._drift.false_alarms_per_week / SHARES.get(family, 0.05)
+        return segments_per_alarm(
+            self._share(family),
+            false_alarms_per_week=self._drift.false_alarms_per_week,
+            segments_per_week=self._drift.segments_per_week or self._pace.segments_per_week,
+        )
+
+    def _alarms_per_test(self, family: Family) -> float:
+        """Of what is tested once a bucket."""
+        weeks = self._labels.bucket_s * 1000 / WEEK_MS
+        return self._drift.false_alarms_per_week * weeks * self._share(family)
 
     def _rebudget(self) -> None:
-        pace = self._pace.segments_per_week
-        if not self._budgeted / _REBUDGET <= pace <= self._budgeted * _REBUDGET:
-            self._budgeted = pace
+        """Thresholds follow what is watched, and the pace of the stream in steps."""
+        pace, sizes = self._pace.segments_per_week, dict(self._sizes)
+        if sizes != self._sized or not self._budgeted / _STEP <= pace <= self._budgeted * _STEP:
+            self._budgeted, self._sized = pace, sizes
             self._families.rebudget()
             self._numbers.rebudget()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from penstock.monitoring.alarms import Alarm, Family
-from penstock.monitoring.bucket_tests import BucketTests
+from penstock.monitoring.bucket_tests import AlarmsPerTest, BucketTests
 from penstock.monitoring.config import LabelsConfig
 from penstock.monitoring.histogram_families import HistogramFamilies
 from penstock.monitoring.known_signals import KnownSignals
@@ -31,12 +31,12 @@ class QualitySignals:
     ) -> None:
         self._config, self._numbers, self._families, self._tests = config, numbers, families, tests
 
-    def judge(self, summary: QualitySummary, *, alarms_per_bucket: dict[Family, float]) -> list[Alarm]:
+    def judge(self, summary: QualitySummary, alarms_per_test: AlarmsPerTest) -> list[Alarm]:
         """One segment's labelled rows."""
         if not summary.rows:
             return []
         alarms = [*self._errors(summary), *self._losses(summary), *self._labels(summary)]
-        alarms += self._tests.judge(summary, alarms_per_bucket=alarms_per_bucket)
+        alarms += self._tests.judge(summary, alarms_per_test)
         return alarms + self._numbers.take_evidence(alarms)
 
     def _errors(self, summary: QualitySummary) -> Iterator[Alarm]:

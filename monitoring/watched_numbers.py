@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from penstock.monitoring.detectors.errors import BernoulliCUSUM
 from penstock.monitoring.detectors.numbers import NumberCUSUM, Side
 
 Budget = Callable[[Family], float]
-"""Segments per false alarm of a family, over all of its signals together."""
+"""Segments per false alarm of one signal of a family."""
 Reference = Callable[[], NDArray[np.float64] | None]
 
 _FEWEST = 50
@@ -80,7 +81,7 @@ class WatchedNumbers:
         self._choice, self._budget, self._segment_rows = choice, budget, segment_rows
         self._reference_segments, self._seasonal = reference_segments, seasonal
         self._watched: dict[str, _Watched] = {}
-        self._sizes: dict[Family, int] = {}
+        self._sizes: Counter[Family] = Counter()
         self._evidence: list[Alarm] = []
 
     def number(
@@ -127,6 +128,11 @@ class WatchedNumbers:
         alarmed = {alarm.signal for alarm in alarms}
         return [alarm for alarm in evidence if alarm.signal in alarmed]
 
+    @property
+    def sizes(self) -> Counter[Family]:
+        """How many detectors each family has."""
+        return self._sizes.copy()
+
     def __contains__(self, watch: Watch) -> bool:
         return watch.key in self._watched
 
@@ -141,7 +147,7 @@ class WatchedNumbers:
         """These begin anew."""
         self._watched = {key: watched for key, watched in self._watched.items() if watched.family not in families}
         for family in families:
-            self._sizes.pop(family, None)
+            del self._sizes[family]
 
     def state(self) -> list[WatchedState]:
         return [
@@ -154,15 +160,15 @@ class WatchedNumbers:
             each.key: _Watched(each.family, [restore_detector(data) for data in each.detectors], each.learning)
             for each in state
         }
-        self._sizes = {}
+        self._sizes = Counter()
         for family, detectors, learning in self._watched.values():
-            self._sizes[family] = self._sizes.get(family, 0) + len(detectors) + len(learning)
+            self._sizes[family] += len(detectors) + len(learning)
 
     def _of(self, watch: Watch, default: str, reference: Reference) -> _Watched:
         if (known := self._watched.get(watch.key)) is not None:
             return known
         names = [name for name in self._choice.of(watch.signal, default) if name != HISTOGRAM]
-        self._sizes[watch.family] = self._sizes.get(watch.family, 0) + len(names)
+        self._sizes[watch.family] += len(names)
         watched = self._watched[watch.key] = _Watched(watch.family, [], [])
         values = reference() if names else None
         for name in names:
@@ -199,7 +205,7 @@ class WatchedNumbers:
         return [_alarm(watch, detector) for detector in alarmed if detector.calibrated]
 
     def _every(self, family: Family, takes: str) -> float:
-        segments = self._budget(family) * self._sizes[family]
+        segments = self._budget(family)
         return segments * self._segment_rows if takes == "binary" else segments
 
 

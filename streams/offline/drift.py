@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.models.profiling import build_profile
+from penstock.monitoring.alarms import Family
 from penstock.monitoring.binning import Binning
+from penstock.monitoring.budget import shares
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
 from penstock.monitoring.judging import Judge
-from penstock.schemas.columns import MISSING_INTEGER, Columns
+from penstock.schemas.columns import MISSING_INTEGER, Columns, Layout
 from penstock.schemas.profile import ReferenceProfile
 from penstock.streams.offline.blocks import block_of, summaries_of
 from penstock.streams.offline.findings import Finding, Findings
@@ -111,10 +113,13 @@ def drift(
 
     matrix, names = _numbers(columns, {label, prediction})
     by_row = len(names) > 1 and is_exchangeable(matrix[:reference_rows])
+    parts = _shares(columns.layout, scored=scores is not None, joint=len(names) > 1, labelled=outcomes is not None)
     joint: list[RowAlarm] = []
     if by_row:
-        alarms = joint_alarms(matrix, reference_rows, names, false_alarm_every=10 * false_alarms_per)
-        joint += _only_alarms(alarms, "Comparing rows", rows, tell)
+        every = false_alarms_per / parts["joint_drift"]
+        joint += _only_alarms(
+            joint_alarms(matrix, reference_rows, names, false_alarm_every=every), "Comparing rows", rows, tell
+        )
 
     known = slice(reference_rows % segment_rows, reference_rows)
     profile = build_profile(
@@ -123,7 +128,8 @@ def drift(
         times=None if time is None else times[known],
         segment_rows=segment_rows,
     )
-    judge = _judge(profile, segment_rows, false_alarms_per)
+    rest = 1 - (parts["joint_drift"] if by_row else 0) - parts.get("concept_drift", 0)
+    judge = _judge(profile, segment_rows, false_alarms_per / rest)
     stream = slice(reference_rows, None)
     block = block_of(
         columns.take(stream),
@@ -147,7 +153,7 @@ def drift(
             reference_rows,
             signal=f"errors:{prediction}",
             values=outcomes.task == "regression",
-            false_alarm_every=10 * false_alarms_per,
+            false_alarm_every=false_alarms_per / parts["concept_drift"],
         )
         for alarm in _only_alarms(errors, "Following errors", rows, tell):
             findings.add(alarm)
@@ -164,7 +170,13 @@ def drift(
     )
 
 
-def _judge(profile: ReferenceProfile, segment_rows: int, false_alarms_per: int) -> Judge:
+def _shares(layout: Layout, *, scored: bool, joint: bool, labelled: bool) -> dict[Family, float]:
+    """Of the budget: what is judged by row, and what the judge divides among its signals."""
+    features = len(layout.names) + len(layout.categories)
+    return shares({"data_drift": features, "score_drift": scored, "joint_drift": joint, "concept_drift": labelled})
+
+
+def _judge(profile: ReferenceProfile, segment_rows: int, false_alarms_per: float) -> Judge:
     return Judge(
         DriftConfig(
             segment_rows=segment_rows, false_alarms_per_week=1.0, segments_per_week=false_alarms_per / segment_rows

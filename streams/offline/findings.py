@@ -81,4 +81,4 @@ class Findings:
 
 
 def _book(clear_after: int) -> AlertBook:
-    return AlertBook(AlertsConfig(clear_after=clear_after, cool_down_s=0.0), pipeline="")
+    return AlertBook(AlertsConfig(clear_after=clear_after, clear_after_s=0.0, cool_down_s=0.0), pipeline="")
