@@ -78,13 +78,8 @@ class NumberTable(NamedTuple):
             np.array(tables, np.float64).reshape(len(tables), PHASES, 2),
         )
 
-    def without(self, place: int) -> NumberTable:
-        """The table but for one of its signals."""
-        kept = np.delete(np.arange(len(self.used)), place)
-        return NumberTable(self.edges[kept], self.used[kept], self.scaling[kept], self.season[kept], self.shifts)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Binning:
     """The signals of scored blocks with one layout, against one reference profile. Made by `Binning.of`.
 
@@ -93,6 +88,11 @@ class Binning:
     signals       name → signal, but for those per variant: ask `signal`
     outputs       of the model, where it has several
     joint         how a row's distance from the reference is taken, where the profile allows it
+    digest        equal where two count alike
+
+    >>> binning = Binning.of(Layout(floats=("wind",)), (), None, reference="delay@3")
+    >>> list(binning.signals), binning.signal("score:canary").scale
+    (['feature:wind', 'size', 'lag'], 'log')
     """
 
     layout: Layout

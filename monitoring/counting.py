@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.monitoring.binning import PHASE_MS, PHASES, Binning, NumberTable
 from penstock.schemas.columns import MISSING_INTEGER, Category
-from penstock.schemas.evidence import EVIDENCE_ROWS, Evidence, draw
+from penstock.schemas.evidence import EVIDENCE_ROWS, Evidence
 from penstock.schemas.profile import INVALID, MISSING, SLOTS
 from penstock.schemas.scored import ScoredBlock
 from penstock.schemas.summaries import SignalCounts, Summary
@@ -75,18 +75,15 @@ def count(
         raise ValueError(f"offsets {first} to {last} are not of segment {segment}, of {segment_rows} rows")
     times = block.event_times.astype(np.int64)
     timestamps = block.timestamps.astype(np.int64)
-    lag = np.where(timestamps >= 0, timestamps - times, np.nan)
+    lag = np.where(timestamps >= 0, timestamps - times.astype(np.float64), np.nan)
     seen = np.array([watermark_before, 0, 0, 0, 0], np.int64)
     _kernels().observe_times(times, timestamps, np.array([max_future_ms, max_out_of_order_ms], np.int64), seen)
     watermark, late, bad, earliest, latest = seen.tolist()
     phases = times // PHASE_MS % PHASES
     values = _numbers(block, binning, lag, phases)
-    names, table = binning.numbers, binning.number_table
-    if block.sizes is None and "size" in binning.signals:
-        place = names.index("size")
-        names, table = (*names[:place], *names[place + 1 :]), table.without(place)
-        values = np.delete(values, place, axis=0)
-    signals = _counted(names, values, table, phases)
+    signals = _counted(binning.numbers, values, binning.number_table, phases)
+    if block.sizes is None:
+        del signals["size"]
     signals.update(_categories(block, binning))
     _mark(signals, block, binning)
     signals.update(_outputs(block, binning, phases))
@@ -229,12 +226,8 @@ def _served(block: ScoredBlock) -> dict[tuple[str, str, int], int]:
 
 
 def _evidence(block: ScoredBlock, binning: Binning) -> Evidence:
-    order = draw(block.offsets)
-    if block.rows > EVIDENCE_ROWS:
-        few = np.argpartition(order, EVIDENCE_ROWS)[:EVIDENCE_ROWS]
-        few = few[order[few].argsort()]
-    else:
-        few = order.argsort()
+    few = np.empty(min(EVIDENCE_ROWS, block.rows), np.int64)
+    _kernels().first_drawn(block.offsets.astype(np.int64), few)
     columns, layout = block.columns, binning.layout
     shown: dict[str, list[float | str | None]] = dict(zip(layout.floats, _listed(columns.floats[few]), strict=True))
     shown.update(zip(layout.integers, _listed(columns.integers[few]), strict=True))

@@ -13,10 +13,12 @@ from numba import float32, float64, int64, njit, void
 from numba.types import Array
 from numpy.typing import NDArray
 
+from penstock.schemas.evidence import draw
 from penstock.schemas.profile import BINS, INVALID, MISSING, OVER, UNDER
 from penstock.schemas.summaries import CLIP, FIXED_POINT
 
 _UNIT = float(FIXED_POINT)
+_LAST = np.uint64(2**64 - 1)
 _READ_ONLY = Array(float32, 2, "C", readonly=True)
 
 
@@ -52,6 +54,7 @@ def _count_below(
     return under
 
 
+_draw = njit(error_model="numpy")(draw)
 _place = njit(inline="always", error_model="numpy")(_count_below)
 
 
@@ -182,6 +185,14 @@ def _norms(vectors: NDArray[np.float32], out: NDArray[np.float64]) -> None:
         out[row] = np.sqrt(total)
 
 
+def _first_drawn(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+    """Write into `rows` which offsets are drawn as evidence, in the order of the draw."""
+    order = _draw(offsets)
+    for place in range(len(rows)):
+        rows[place] = np.argmin(order)
+        order[rows[place]] = _LAST
+
+
 def _compiled(signature: Any, function: Any) -> Any:
     try:
         return njit(signature, cache=True, nogil=True, error_model="numpy")(function)
@@ -199,4 +210,5 @@ count_numbers = _compiled(
 )  # fmt: skip
 observe_times = _compiled(void(_integers, _integers, _integers, _integers), _observe_times)
 distances = _compiled(void(_matrix, _floats, _matrix, _floats), _distances)
+first_drawn = _compiled(void(_integers, _integers), _first_drawn)
 norms = _compiled(void(_READ_ONLY, _floats), _norms)

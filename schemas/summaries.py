@@ -251,7 +251,7 @@ def encode_summary(summary: Summary) -> tuple[bytes, list[tuple[str, bytes]]]:
     """The record's value and headers; equal summaries have equal bytes."""
     value = _encoder.encode(
         _Wire(
-            signals={name: _packed(counts) for name, counts in summary.signals.items()},
+            signals=_packed(summary.signals),
             served=[(*key, rows) for key, rows in sorted(summary.served.items())],
             **{name: getattr(summary, name) for name in _SAME},
         )
@@ -282,13 +282,23 @@ def decode_summary(
         raise CorruptSummary(place, f"the checksum is right, the content is not: {error}") from error
 
 
-def _packed(counts: SignalCounts) -> _Counts:
-    most = int(counts.slots.max(initial=0))
-    width = 1 if most < 2**8 else 2 if most < 2**16 else 4 if most < 2**32 else 8
-    return _Counts(
-        width, counts.slots.astype(_WIDTHS[width]).tobytes(), counts.finite, counts.sum_z, counts.sum_z2,
-        counts.lowest, counts.highest, counts.out_of_range, counts.defaulted,
-    )  # fmt: skip
+def _packed(signals: Mapping[str, SignalCounts]) -> dict[str, _Counts]:
+    """All slots are narrowed at once: array by array it would take three times as long."""
+    if not signals:
+        return {}
+    ends = np.cumsum([len(counts.slots) for counts in signals.values()])
+    slots = np.concatenate([counts.slots for counts in signals.values()])
+    most = np.maximum.reduceat(slots, np.concatenate([[0], ends[:-1]]))
+    widths = [next(width for width in _WIDTHS if largest < 256**width) for largest in most.tolist()]
+    narrowed = {width: slots.astype(_WIDTHS[width]).tobytes() for width in set(widths)}
+    packed = {}
+    for (name, counts), stop, width in zip(signals.items(), ends.tolist(), widths, strict=True):
+        packed[name] = _Counts(
+            width, narrowed[width][width * (stop - len(counts.slots)) : width * stop],
+            counts.finite, counts.sum_z, counts.sum_z2,
+            counts.lowest, counts.highest, counts.out_of_range, counts.defaulted,
+        )  # fmt: skip
+    return packed
 
 
 def _unpacked(counts: _Counts) -> SignalCounts:
