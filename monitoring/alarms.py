@@ -44,5 +44,18 @@ class Alarm(msgspec.Struct, frozen=True):
 
     @property
     def strength(self) -> float:
-        """How far above the threshold: what causes are ranked by."""
+        """How far above the threshold: how sure it is."""
         return self.statistic - self.threshold
+
+    @property
+    def contribution(self) -> float:
+        """What causes are ranked by: the statistic per thousand rows since the change began, where that is known.
+
+        A detector that sums up evidence overshoots its threshold by chance, and by more the later it alarms; evidence
+        per row estimates how far the distributions have come apart. Where the beginning is not known: `strength`.
+
+        >>> early, late = (Alarm("data_drift", "x", "ecusum", "location", w, 13.0, since=n) for w, n in ((14, 250), (28, 750)))
+        >>> round(early.contribution, 1), round(late.contribution, 1)
+        (56.0, 37.3)
+        """  # noqa: E501
+        return 1000 * self.statistic / self.since if self.since else self.strength

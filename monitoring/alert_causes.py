@@ -38,9 +38,9 @@ def cause_of(alarm: Alarm, sensitive: Collection[str]) -> Cause:
 
 
 def contribution(alarm: Alarm) -> float:
-    """The alarm's strength as a number that can be written and compared, whatever the detector came up with."""
-    bounded = max(-_CONTRIBUTION_LIMIT, min(alarm.strength, _CONTRIBUTION_LIMIT))
-    return 0.0 if math.isnan(alarm.strength) else round(bounded, 3)
+    """The alarm's own as a number that can be written and compared, whatever the detector came up with."""
+    bounded = max(-_CONTRIBUTION_LIMIT, min(alarm.contribution, _CONTRIBUTION_LIMIT))
+    return 0.0 if math.isnan(alarm.contribution) else round(bounded, 3)
 
 
 def merged(known: Cause, new: Cause) -> Cause:

@@ -74,7 +74,7 @@ class HistogramMonitor:
     >>> for _ in range(60):
     ...     assert segment(60, 40, 0, 0) == []
     >>> segment(30, 70, 0, 0)
-    [('categories', 100)]
+    [('categories', 50)]
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class HistogramMonitor:
         for place in alarmed:
             self._bets.clear(place)
             watched[place].reference, watched[place].learner = None, Learner(REBUILDS[0])
-        return sorted(alarms, key=lambda alarm: -alarm.strength)
+        return sorted(alarms, key=lambda alarm: -alarm.contribution)
 
     def snapshot(self) -> bytes:
         """All of the state, compressed."""
@@ -204,9 +204,10 @@ class HistogramMonitor:
         if reference is None:
             raise AssertionError(f"{one.signal.name} alarmed without a reference")
         channel, evidence, log_weight, usual, now = self._bets.bet(place, bet, time_ms)
-        since = int(self._bets.age[place, bet])
+        age, last = int(self._bets.age[place, bet]), int(self._bets.slots[place].sum())
+        since = age - last // 2  # the change lies anywhere in the segment in which W left zero
         degrees = len(reference.tilts)
-        sums = self._state.recent.over(place, since)
+        sums = self._state.recent.over(place, age)
         mean, deviation = moments(one.signal, *sums[[recent.FINITE, recent.SUM_Z, recent.SUM_Z2]].tolist())
         missing = reference.totals[MISSING if degrees else -1] / reference.rows
         before = {"missing": float(missing), "mean": reference.mean, "deviation": reference.deviation}

@@ -39,7 +39,8 @@ class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
     family         of the alarms: data_drift, score_drift, …
     aspect         what changed about the signal: location, spread, missing, …
     detector       the name of the detector whose alarm was the strongest
-    contribution   how far that detector's statistic was above its threshold, in nats; causes are sorted by it
+    contribution   evidence in nats per thousand rows since the change began or, where that is not known, how far that
+                   detector's statistic was above its threshold; causes are sorted by it
     before         figures when the alert began: mean, deviation, missing, …
     after          the same, as the last alarm saw them
     farthest       figures that have come back since: where they were at their farthest from before

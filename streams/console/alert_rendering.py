@@ -94,7 +94,7 @@ def alert_lines(life: Sequence[Told]) -> Iterator[str]:
     for name, fact in facts:
         yield f"{name:<10}{printable(fact)}"
     yield ""
-    yield "causes, the strongest first (nats above the threshold)"
+    yield "causes, the strongest first (nats per thousand rows)"
     for cause in alert.causes:
         yield f"  {cause.contribution:>10,.1f}  {printable(f'{cause_text(cause)}  {cause.detector}')}"
     if alert.more_causes:
