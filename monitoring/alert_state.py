@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import msgspec
@@ -36,6 +37,13 @@ class Position(msgspec.Struct, frozen=True):
     kind: Kind = "summary"
 
 
+def content_id(pipeline: str, story: str, position: Position) -> str:
+    """An id derived from what raised the alert: the same whenever the same stream is judged."""
+    where = (position.kind, position.partition, position.segment, position.first_offset, position.time)
+    content = msgspec.json.encode((pipeline, story, position.model, *where))
+    return f"{story}-{hashlib.blake2b(content, digest_size=5).hexdigest()}"
+
+
 class UnreadableBook(PenstockError):
     """The bytes are no snapshot of an alert book, or one of another version.
 
@@ -55,7 +63,7 @@ that wrote it.
 class OpenAlert(msgspec.Struct):
     """An alert that is not cleared.
 
-    last_step   segment of its kind, counted from 1, that alarmed last
+    last_*      segment of its kind, counted from 1, that alarmed last, and the time then
     told_*      of the state that was told last
     wait        segments until more causes are told
     urgent      to be told now: it is new, or worse
@@ -74,6 +82,7 @@ class OpenAlert(msgspec.Struct):
     first_seen: int
     last_seen: int
     last_step: int
+    last_time: int
     causes: list[Cause] = []
     count: int = 0
     told_step: int = 0

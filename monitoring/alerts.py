@@ -13,7 +13,8 @@ The rules, in the order in which they apply to an alarm:
    by the first alarm that nothing holds back, whoever had it.
 5. **Telling.** A new alert and a higher severity are told at once. More causes in steps: 5 segments after the last
    telling, then 10, 20, … And a reminder comes every `remind_s` of event time while alarms go on.
-6. **Clearing** after `clear_after` segments without an alarm of its causes; then the cool-down begins.
+6. **Clearing** after `clear_after` segments and `clear_after_s` of event time without an alarm of its causes; then the
+   cool-down begins.
 
 Time is event time, the latest that any position has named, and segments are counted as they are observed: those of
 summaries, of labelled rows and of operations each for themselves, since they come at different paces and times.
@@ -21,14 +22,22 @@ summaries, of labelled rows and of operations each for themselves, since they co
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 
 import msgspec
 
 from penstock.monitoring.alarms import Alarm
 from penstock.monitoring.alert_causes import alarm_order, cause_of, cause_order, index, merged, same
-from penstock.monitoring.alert_state import PACE, BookState, CoolDown, Kind, OpenAlert, PendingCause, Suppression
+from penstock.monitoring.alert_state import (
+    PACE,
+    BookState,
+    CoolDown,
+    Kind,
+    OpenAlert,
+    PendingCause,
+    Suppression,
+    content_id,
+)
 from penstock.monitoring.alert_state import Position as Position
 from penstock.monitoring.alert_state import UnreadableBook as UnreadableBook
 from penstock.monitoring.alert_titles import title
@@ -58,7 +67,7 @@ class AlertBook:
 
     `sensitive` names features whose figures never stand in an alert.
 
-    >>> book = AlertBook(AlertsConfig(clear_after=2), pipeline="flights")
+    >>> book = AlertBook(AlertsConfig(clear_after=2, clear_after_s=60.0), pipeline="flights")
     >>> def observe(segment, *alarms):
     ...     at = Position(0, segment, 512 * segment, 512 * segment + 511, time=60_000 * segment, model="delay@3")
     ...     return [(alert.state, alert.title) for alert in book.observe(alarms, position=at)]
@@ -94,7 +103,7 @@ class AlertBook:
             self._take(alarm, position)
         told = []
         for alert in list(state.open):
-            if state.steps[alert.kind] - alert.last_step >= self._config.clear_after:
+            if self._is_over(alert):
                 told.append(self._clear(alert))
             elif self._is_due(alert):
                 told.append(self._tell(alert))
@@ -149,7 +158,7 @@ class AlertBook:
             alert = self._opened(story, position, severity, held_back)
         alert.first_seen = min(alert.first_seen, first_seen)
         alert.last_seen = max(alert.last_seen, position.time)
-        alert.last_step = self._state.steps[alert.kind]
+        alert.last_step, alert.last_time = self._now(alert.kind)
         alert.count += count
         if alert.suppressed is not None and held_back is None:
             alert.suppressed, alert.urgent, alert.raised = None, True, False
@@ -169,12 +178,12 @@ class AlertBook:
         return next((alert for alert in self._state.open if (alert.story, alert.model) == (story, model)), None)
 
     def _opened(self, story: str, position: Position, severity: Severity, held_back: str | None) -> OpenAlert:
-        rows = None
+        rows, (step, time) = None, self._now(position.kind)
         if position.kind != "operations":
             first, last, ids = position.first_offset, position.last_offset, list(position.ids[:IDS_SHOWN])
             rows = Whereabouts(position.partition, first, last, ids)
         alert = OpenAlert(
-            id=_alert_id(self._pipeline, story, position),
+            id=content_id(self._pipeline, story, position),
             story=story,
             model=position.model,
             kind=position.kind,
@@ -184,7 +193,8 @@ class AlertBook:
             suppressed=held_back,
             first_seen=position.time,
             last_seen=position.time,
-            last_step=self._state.steps[position.kind],
+            last_step=step,
+            last_time=time,
         )
         self._state.open.append(alert)
         return alert
@@ -239,6 +249,11 @@ class AlertBook:
         """Segments and time of a kind."""
         return self._state.steps[kind], self._state.times[kind]
 
+    def _is_over(self, alert: OpenAlert) -> bool:
+        step, time = self._now(alert.kind)
+        quiet = step - alert.last_step >= self._config.clear_after
+        return quiet and time - alert.last_time >= self._config.clear_after_s * 1000
+
     def _is_due(self, alert: OpenAlert) -> bool:
         step, time = self._now(alert.kind)
         if alert.urgent or (alert.grown and step - alert.told_step >= alert.wait):
@@ -291,10 +306,3 @@ class AlertBook:
             acknowledged_by=alert.acknowledged_by,
             note=alert.note,
         )
-
-
-def _alert_id(pipeline: str, story: str, position: Position) -> str:
-    """The same whenever the same stream is judged."""
-    where = (position.kind, position.partition, position.segment, position.first_offset, position.time)
-    content = msgspec.json.encode((pipeline, story, position.model, *where))
-    return f"{story}-{hashlib.blake2b(content, digest_size=5).hexdigest()}"

@@ -61,7 +61,8 @@ class AlertsConfig:
     """When alarms become alerts, and when they end.
 
     confirm        N of T: so many alarms of one cause among the last T segments raise an alert
-    clear_after    segments without an alarm of its causes until an alert is cleared
+    clear_after    segments without an alarm of its causes until an alert is cleared, and
+    clear_after_s  event time without one: segments pass quickly where there is much traffic
     cool_down_s    event time after a clearance in which the same signals do not raise again; it is recorded
     remind_s       event time between two reminders of an alert whose alarms go on
     severity       family → severity, over the defaults
@@ -69,6 +70,7 @@ class AlertsConfig:
 
     confirm: tuple[int, int] = (1, 1)
     clear_after: int = 50
+    clear_after_s: float = 600.0
     cool_down_s: float = 3600.0
     remind_s: float = 3600.0
     severity: dict[str, str] = field(default_factory=dict)

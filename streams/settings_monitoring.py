@@ -97,6 +97,7 @@ class AlertsSettings(Section):
 
     confirm: Annotated[tuple[int, int], Field(strict=False)] = (1, 1)
     clear_after: int = Field(default=50, ge=1)
+    clear_after_s: float = Field(default=600.0, ge=0)
     cool_down_s: float = Field(default=3600.0, ge=0)
     remind_s: float = Field(default=3600.0, gt=0)
     severity: dict[str, Literal["info", "warning", "critical"]] = Field(default={})
@@ -120,6 +121,7 @@ class AlertsSettings(Section):
         return AlertsConfig(
             confirm=self.confirm,
             clear_after=self.clear_after,
+            clear_after_s=self.clear_after_s,
             cool_down_s=self.cool_down_s,
             remind_s=self.remind_s,
             severity=dict(self.severity),

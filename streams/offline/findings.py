@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from penstock.monitoring.alarms import Alarm
 from penstock.monitoring.alert_state import Position
 from penstock.monitoring.alerts import AlertBook
@@ -21,6 +23,7 @@ class Finding:
 
     row    at which it was given: the end of its segment, or the very row for errors and joint drift
     began  estimate of the row at which the change began
+    alert  its causes, those of single columns first, then by strength
     """
 
     row: int
@@ -57,13 +60,13 @@ class Findings:
                 row, strongest = min(placed, key=lambda each: (each[0], -each[1].strength))
                 known = self._found(row, strongest, alert)
             if known is not None:
-                self._by_id[alert.id] = Finding(known.row, known.began, alert)
+                self._by_id[alert.id] = Finding(known.row, known.began, _ordered(alert))
 
     def finish(self) -> None:
         """Bring the alerts that are still open up to date."""
         for alert in self._book.open:
             if (known := self._by_id.get(alert.id)) is not None:
-                self._by_id[alert.id] = Finding(known.row, known.began, alert)
+                self._by_id[alert.id] = Finding(known.row, known.began, _ordered(alert))
 
     def add(self, found: RowAlarm) -> None:
         """An alarm that is an alert of its own."""
@@ -78,6 +81,11 @@ class Findings:
     def _position(self, start: int, end: int, segment: int) -> Position:
         first, last = self._before + start + 1, self._before + end
         return Position(partition=0, segment=segment, first_offset=first, last_offset=last, time=last)
+
+
+def _ordered(alert: Alert) -> Alert:
+    """What a single column shows explains what all of them show together."""
+    return msgspec.structs.replace(alert, causes=sorted(alert.causes, key=lambda cause: cause.family == "joint_drift"))
 
 
 def _book(clear_after: int) -> AlertBook:

@@ -51,6 +51,7 @@ async def test_an_acknowledgement_outlives_the_judge_that_took_it(
     checkpoint_s = 0.3
     [alerts]
     clear_after = 5
+    clear_after_s = 30
     command = {json.dumps([sys.executable, "-c", COPY, str(file)])}
     """
     project = await project_named("acknowledging", mode="at_least_once", more=alerts, serves=False)

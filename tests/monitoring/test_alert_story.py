@@ -13,7 +13,7 @@ from penstock.monitoring.config import AlertsConfig
 from penstock.schemas.alerts import Alert
 
 MINUTE = 60_000
-CONFIG = AlertsConfig(clear_after=10, cool_down_s=3600.0, remind_s=1800.0)
+CONFIG = AlertsConfig(clear_after=10, clear_after_s=600.0, cool_down_s=3600.0, remind_s=1800.0)
 
 
 def moved(feature: str, before: float, after: float, *, strength: float = 3.0) -> Alarm:
@@ -149,6 +149,13 @@ def test_a_fault_that_goes_on_is_told_once_and_then_twice_an_hour(night: Night) 
     assert [alert.time // MINUTE for alert in night.told] == [0, 30, 60, 90, 120]
     assert night.told[-1].count == 121
     assert night.told[0].severity == "critical"
+
+
+def test_an_alert_is_not_over_in_a_blink_where_segments_pass_quickly() -> None:
+    night = Night(replace(CONFIG, clear_after=2, clear_after_s=300.0))
+    night.segment(moved("wind", 10.0, 14.0))
+    assert night.quiet(4) == []
+    assert states(night.quiet(1)) == ["cleared"]
 
 
 def test_ever_more_causes_are_told_ever_more_rarely(night: Night) -> None:

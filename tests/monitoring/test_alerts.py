@@ -45,6 +45,7 @@ configs = st.builds(
     AlertsConfig,
     confirm=st.sampled_from([(1, 1), (2, 3)]),
     clear_after=st.sampled_from([1, 4]),
+    clear_after_s=st.sampled_from([0.0, 200.0]),
     cool_down_s=st.sampled_from([0.0, 300.0]),
     remind_s=st.sampled_from([60.0, 600.0]),
 )
@@ -119,7 +120,7 @@ def test_every_alert_lives_in_order_and_a_story_of_a_model_has_one_at_a_time(
 @given(segments, configs)
 def test_every_alarm_is_counted_once(story: Story, config: AlertsConfig) -> None:
     config = replace(config, confirm=(1, 1))
-    quiet: Story = [([], kind, "delay@3", "") for kind in ("summary", "quality", "operations") for _ in range(4)]
+    quiet: Story = [([], kind, "delay@3", "") for kind in ("summary", "quality", "operations") for _ in range(12)]
     cleared = [alert for alert in judge(story + quiet, config) if alert.state == "cleared"]
     assert sum(alert.count for alert in cleared) == sum(len(found) for found, *_ in story)
 

@@ -31,9 +31,10 @@ def test_what_is_left_out_has_the_defaults_of_the_alert_book() -> None:
 
 def test_all_of_it_reaches_the_alert_book() -> None:
     found = settings(
-        'confirm = [2, 3]\nclear_after = 20\ncool_down_s = 60\nremind_s = 600\nseverity = {volume = "critical"}'
+        "confirm = [2, 3]\nclear_after = 20\nclear_after_s = 30\ncool_down_s = 60\nremind_s = 600\n"
+        'severity = {volume = "critical"}'
     )
-    assert found.alerts.config() == AlertsConfig((2, 3), 20, 60.0, 600.0, {"volume": "critical"})
+    assert found.alerts.config() == AlertsConfig((2, 3), 20, 30.0, 60.0, 600.0, {"volume": "critical"})
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Judge:
     """A judge in miniature: it has a book, and writes what there is to tell to the alert topic."""
 
     def __init__(self) -> None:
-        self.book = AlertBook(AlertsConfig(clear_after=2), pipeline="flights")
+        self.book = AlertBook(AlertsConfig(clear_after=2, clear_after_s=0.0), pipeline="flights")
         self.segment = 0
 
     def judge(self, *alarms: Alarm) -> list[Alert]:
