@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,11 +103,17 @@ def _rows(found: Finding) -> list[list[str]]:
     from penstock.monitoring.alert_titles import cause_text
 
     shown = found.alert.causes[:_CAUSES_SHOWN]
-    rows = [["", "", cause_text(cause), cause.detector] for cause in shown]
+    rows = [["", "", cause_text(cause) + _parts(cause.after), cause.detector] for cause in shown]
     rows[0][:2] = f"{found.row:,}", f"{found.began:,}"
     if more := len(found.alert.causes) + found.alert.more_causes - len(shown):
         rows.append(["", "", f"… and {more} more", ""])
     return rows
+
+
+def _parts(figures: Mapping[str, float]) -> str:
+    """Of joint drift, the columns that stand out."""
+    parts = {name.removeprefix("part of "): part for name, part in figures.items() if name.startswith("part of ")}
+    return f", most in {', '.join(parts)}" if parts else ""
 
 
 def _document(file: Path, report: DriftReport) -> dict[str, Any]:

@@ -96,8 +96,8 @@ def drift(
     >>> price = rng.normal(40, 5, 6_000)
     >>> price[5_000:] += 5
     >>> [found] = drift({"price": price}, reference=4_000).findings
-    >>> found.row, found.began, found.alert.title
-    (5050, 5001, 'price: mean 39.92 → 45.35 (location)')
+    >>> found.row, found.alert.title
+    (5050, 'price: mean 39.92 → 45.35 (location)')
     """
     tell = on_progress or _silent
     whole, reference_rows, before = with_reference(arrow_table(table), reference, place)

@@ -18,8 +18,8 @@ _LARGE = 0.8
 """A value's error is large beyond this quantile of the reference's errors."""
 _WARMING = 5000
 """Rows of the reference, the latest, that the joint detector learns from."""
-_SHOWN, _WORTH_NAMING = 3, 0.05
-"""Columns, and the part of the distance that one must have, to be named as a cause."""
+_SHOWN = 3
+"""Columns named as causes, each with half of the largest part of the distance or more."""
 
 
 class RowAlarm(NamedTuple):
@@ -79,7 +79,7 @@ def _error_alarm(detector: BernoulliCUSUM, signal: str) -> Alarm:
 
 def _joint_alarm(detector: ConformalDistance, names: tuple[str, ...]) -> Alarm:
     parts = detector.contributions / detector.contributions.sum()
-    most = [place for place in np.argsort(-parts)[:_SHOWN].tolist() if parts[place] > _WORTH_NAMING]
+    most = [place for place in np.argsort(-parts)[:_SHOWN].tolist() if parts[place] >= parts.max() / 2]
     return Alarm(
         "joint_drift", "distance", detector.name, "location", detector.statistic, detector.threshold,
         detector.before, detector.after | {f"part of {names[place]}": float(parts[place]) for place in most},
