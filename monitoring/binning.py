@@ -190,6 +190,10 @@ class Binning:
         )
 
     @cached_property
+    def sensitive_numbers(self) -> tuple[str, ...]:
+        return tuple(name for name in self.numbers if self.signals[name].sensitive)
+
+    @cached_property
     def number_table(self) -> NumberTable:
         """Without the ranges of vectors: those are of their components, not of their norms."""
         norms = {f"feature:{name}" for name, _ in self.layout.vectors}

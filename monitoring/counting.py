@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -85,7 +86,7 @@ def count(
     if block.sizes is None:
         del signals["size"]
     signals.update(_categories(block, binning))
-    _mark(signals, block, binning)
+    _complete(signals, block, binning)
     signals.update(_outputs(block, binning, phases))
     return Summary(
         partition=block.partition,
@@ -178,8 +179,10 @@ def _by_value(category: Category, of: Callable[[str], float], missing: float, dt
     return np.array([missing if code < 0 else of(values[code]) for code in used.tolist()], dtype)[places]
 
 
-def _mark(signals: dict[str, SignalCounts], block: ScoredBlock, binning: Binning) -> None:
-    """Add what the values in the slots do not tell: rows with a default, and vectors with a component out of range."""
+def _complete(signals: dict[str, SignalCounts], block: ScoredBlock, binning: Binning) -> None:
+    """Add what slots do not tell: rows with a default, vectors with a component out of range. And drop the extremes of
+    sensitive features, each of which is some row's own value.
+    """
     if block.defaulted.any():
         for name, defaulted in zip(binning.layout.names, block.defaulted.sum(0).tolist(), strict=True):
             if defaulted and (counts := signals.get(f"feature:{name}")) is not None:
@@ -190,6 +193,8 @@ def _mark(signals: dict[str, SignalCounts], block: ScoredBlock, binning: Binning
             low, high = signal.range
             outside = (np.isfinite(vector) & ((vector < low) | (vector > high))).any(axis=1).sum()
             signals[signal.name] = replace(signals[signal.name], out_of_range=int(outside))
+    for name in binning.sensitive_numbers:
+        signals[name] = replace(signals[name], lowest=math.inf, highest=-math.inf)
 
 
 def _outputs(block: ScoredBlock, binning: Binning, phases: NDArray[np.int64]) -> Iterator[tuple[str, SignalCounts]]:

@@ -85,7 +85,7 @@ class SignalCounts(msgspec.Struct, frozen=True):
     slots         [36], or [values + 2] for categories: int64 rows per slot
     finite        rows whose value is a finite number (categories: 0)
     sum_z, sum_z2 of the finite values' z, clipped to ±16: fixed point
-    lowest, highest   of the finite values; +inf, -inf where there is none
+    lowest, highest   of the finite values; +inf, -inf where there is none, or the signal is sensitive
     out_of_range  rows outside the catalogue's range
     defaulted     rows where the value was missing, stale or malformed and the catalogue's default stands in
     """

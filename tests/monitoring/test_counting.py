@@ -211,6 +211,14 @@ def test_evidence_is_few_rows_without_what_is_sensitive() -> None:
     assert evidence.scores[0] == rows.score[row]
 
 
+def test_extremes_of_a_sensitive_feature_are_not_told() -> None:
+    binning = Binning.of(LAYOUT, ("wind",), PROFILE, reference="", sensitive={"wind"})
+    told, hidden = counted(block(50)).signals["feature:wind"], counted(block(50), binning).signals["feature:wind"]
+    assert told.lowest < told.highest
+    assert (hidden.lowest, hidden.highest) == (np.inf, -np.inf)
+    assert hidden.slots.tolist() == told.slots.tolist()
+
+
 def test_rows_of_another_segment_or_layout_are_refused() -> None:
     with pytest.raises(ValueError, match="offsets 0 to 18 are not of segment 1"):
         counted(block(10), segment=1)
