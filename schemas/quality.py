@@ -43,7 +43,7 @@ class QualitySummary(msgspec.Struct, frozen=True):
     silent          that got none in time, where silence is an outcome
     missing         that got none in time, where it is not
     invalid         whose label or score is nothing that the task knows: they are in no group
-    late            labels that came after the maturity: their rows count as silent or missing
+    late            labels that came after the maturity, corrections too: their rows count as silent or missing
     errors          variant → rows and wrong decisions; empty for regression
     delays          [36] int64 slots over `LOG_EDGES` of the seconds from an event to its label, late ones too
     groups          bucket, variant and slice → sums over the labelled and the silent rows
