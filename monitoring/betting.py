@@ -67,7 +67,7 @@ class Bets:
         self.evidence[signal] = 0
         self.age[signal] = 0
 
-    def advance(self, rows: NDArray[np.int64], time_ms: int, level: float) -> tuple[NDArray[np.int64], Any]:
+    def advance(self, rows: NDArray[np.int64], time_ms: int, level: float) -> NDArray[np.float64]:
         """Add the segment whose rows per slot are in `slots`.
 
         Args:
@@ -75,20 +75,23 @@ class Bets:
             time_ms: of the segment's middle.
             level: the threshold of a bet with weight 1, nats.
 
-        Returns for each signal the bet that is furthest above (or least below) its threshold, -1 for none, and by how
-        much, nats.
+        Returns [S] how far the best bet is above its threshold, nats; -inf where none has evidence.
         """
         if self._terms.max(initial=1) > 1:
             phase = seasons.basis(np.array([time_ms]), DAY_HARMONICS, WEEK_HARMONICS)[0]
         else:
             phase = np.ones(1)
-        best = np.full(len(rows), -1)
         excess = np.full(len(rows), -np.inf)
         _advance(
             rows, self.slots, phase, self._terms, self._means, self._degrees, self._scores, self._limits, self.count,
-            self._channel, self._slope, self._cost, self._log_weight, level, self.evidence, self.age, best, excess,
+            self._channel, self._slope, self._cost, self._log_weight, level, self.evidence, self.age, excess,
         )  # fmt: skip
-        return best, excess
+        return excess
+
+    def above(self, signal: int, level: float) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Of each of a signal's bets the channel, and how far it is above its threshold, nats."""
+        bets = slice(self.count[signal])
+        return self._channel[signal, bets], self.evidence[signal, bets] + self._log_weight[signal, bets] - level
 
     def bet(self, signal: int, place: int, time_ms: int) -> tuple[int, float, float, float, float]:
         """Of one bet: its channel, evidence, log weight, and the channel's mean per row in the reference and lately.
@@ -133,7 +136,7 @@ def _padded(table: NDArray[Any], *shape: int) -> NDArray[Any]:
 @_jit
 def _advance(
     rows: Any, slots: Any, phase: Any, terms: Any, means: Any, degrees: Any, scores: Any, limits: Any, count: Any,
-    channel: Any, slope: Any, cost: Any, log_weight: Any, level: float, evidence: Any, age: Any, best: Any, excess: Any,
+    channel: Any, slope: Any, cost: Any, log_weight: Any, level: float, evidence: Any, age: Any, excess: Any,
 ) -> None:  # fmt: skip
     sums = np.empty(scores.shape[1])
     for s in range(len(rows)):
@@ -166,6 +169,4 @@ def _advance(
             evidence[s, j] = w
             age[s, j] += n
             above = w + log_weight[s, j] - level
-            if above > excess[s]:
-                excess[s] = above
-                best[s] = j
+            excess[s] = max(above, excess[s])

@@ -25,7 +25,7 @@ from penstock.monitoring.learning import REBUILDS, Learner, moments
 from penstock.monitoring.recent import RecentSums
 from penstock.monitoring.reference import ENOUGH, HistogramReference
 from penstock.monitoring.signals import family_of
-from penstock.monitoring.tilts import aspect_of, system_slots
+from penstock.monitoring.tilts import aspect_of, plainest, system_slots
 from penstock.schemas.arrays import from_array, to_array
 from penstock.schemas.profile import MISSING, SLOTS
 from penstock.schemas.summaries import FIXED_POINT, Signal, SignalCounts
@@ -144,9 +144,9 @@ class HistogramMonitor:
         per_signal = bets.slots.sum(axis=1)
         sums[:, recent.ROWS] = per_signal
         self._state.recent.add(sums)
-        best, excess = bets.advance(per_signal, time_ms, self.level)
+        excess = bets.advance(per_signal, time_ms, self.level)
         alarmed = np.flatnonzero(excess > 0).tolist()
-        alarms = [self._alarm(place, int(best[place]), time_ms) for place in alarmed]
+        alarms = [self._alarm(place, time_ms) for place in alarmed]
         for place, one in enumerate(watched):
             if one.learner is not None and per_signal[place]:
                 one.learner.add(counts[one.signal.name], time_ms)
@@ -198,15 +198,18 @@ class HistogramMonitor:
         if learner.done:
             one.learner = None
 
-    def _alarm(self, place: int, bet: int, time_ms: int) -> Alarm:
+    def _alarm(self, place: int, time_ms: int) -> Alarm:
         one = self._state.watched[place]
         reference = one.reference
         if reference is None:
             raise AssertionError(f"{one.signal.name} alarmed without a reference")
+        degrees, slots = len(reference.tilts), self._bets.slots[place]
+        last = int(slots.sum())
+        whole = [slot for slot in system_slots(one.signal) if 2 * slots[slot] >= last]
+        bet = plainest(*self._bets.above(place, self.level), degrees, whole)
         channel, evidence, log_weight, usual, now = self._bets.bet(place, bet, time_ms)
-        age, last = int(self._bets.age[place, bet]), int(self._bets.slots[place].sum())
+        age = int(self._bets.age[place, bet])
         since = age - last // 2  # the change lies anywhere in the segment in which W left zero
-        degrees = len(reference.tilts)
         sums = self._state.recent.over(place, age)
         mean, deviation = moments(one.signal, *sums[[recent.FINITE, recent.SUM_Z, recent.SUM_Z2]].tolist())
         missing = reference.totals[MISSING if degrees else -1] / reference.rows

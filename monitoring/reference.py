@@ -8,6 +8,8 @@ reference, so that autocorrelated rows do not multiply alarms.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +135,7 @@ def fit_reference(
     dispersion = np.maximum(widened, 1.0)
     _borrow(dispersion, totals, degrees)
 
-    errors = np.sqrt(dispersion * variance * parameters / total)
+    errors = cautious(segments) * np.sqrt(dispersion * variance * parameters / total)
     size = total / segments
     tilts, costs = np.full((degrees, len(TILTS)), np.nan), np.zeros((degrees, 2, len(TILTS)))
     for degree in range(degrees):
@@ -153,12 +155,17 @@ def fit_reference(
             empirical = peak[:, 0] + np.log(np.exp(steps - peak).mean(axis=1))
             empirical *= excess * dispersion[degree] / size
             cost = np.maximum(exact, np.minimum(empirical, 3 * exact))
-            costs[degree, side, : len(distinct)] = cost + distinct * CAUTION * errors[degree]
+            costs[degree, side, : len(distinct)] = cost + distinct * errors[degree]
     limits = np.where(dispersion[:degrees] > DEPENDENT, CLIP * np.sqrt(np.maximum(measured[:degrees], 1e-12)), np.inf)
     return HistogramReference(
         segments, int(total), totals, dispersion.astype(np.float32), means.astype(np.float32),
         limits.astype(np.float32), tilts.astype(np.float32), costs.astype(np.float32), mean, deviation,
     )  # fmt: skip
+
+
+def cautious(segments: float) -> float:
+    """Standard errors by which a mean of the reference may be off: more where a short one hardly tells the error."""
+    return CAUTION * max(1.0, math.sqrt(ENOUGH / segments))
 
 
 def normal_scores(totals: NDArray[np.int64], signal: Signal) -> Floats:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penstock.monitoring.alarms import Aspect
-from penstock.monitoring.reference import CAUTION, DEPENDENT, RARE, HistogramReference
+from penstock.monitoring.reference import DEPENDENT, RARE, HistogramReference, cautious
 from penstock.schemas.profile import INVALID, MISSING, OVER, UNDER
 from penstock.schemas.summaries import Signal
 
@@ -56,6 +57,34 @@ def aspect_of(channel: int, degrees: int, signal: Signal) -> Aspect:
     return system_slots(signal).get(channel - degrees, other)
 
 
+def plainest(channels: NDArray[np.int32], excess: NDArray[np.float64], degrees: int, whole: Collection[int]) -> int:
+    """The bet that explains an alarm best, of those above their threshold: the plain before the strong.
+
+    A shift far out looks to the fourth power like the grossest change of shape. So a slot that holds most rows
+    (`whole`) explains more than scores do, and the lowest degree that wins a quarter of what the winner wins more than
+    the others.
+
+    Args:
+        channels: [J] of the bets.
+        excess: [J] nats above their threshold.
+        degrees: how many channels are scores.
+        whole: system slots that hold half of the last segment.
+
+    >>> excess = np.array([1900.0, 5600.0, 1100.0, -3.0])
+    >>> channels = np.array([0, 3, 4 + 33, 1], np.int32)
+    >>> plainest(channels, excess, 4, {33}), plainest(channels, excess, 4, ())
+    (2, 0)
+    """
+    told = np.isin(channels, [degrees + slot for slot in whole])
+    if (told & (excess > 0)).any():
+        return int(np.where(told, excess, -np.inf).argmax())
+    for degree in range(degrees):
+        of_degree = np.where(channels == degree, excess, -np.inf)
+        if of_degree.max(initial=-np.inf) > max(excess.max() * 0.25, 0.0):
+            return int(of_degree.argmax())
+    return int(excess.argmax())
+
+
 def tilts_of(reference: HistogramReference, signal: Signal) -> Tilts:
     """All bets on a signal: scores up and down by `TILTS` deviations, slots' odds times 2 and 5, system slots' times 2
     and 10, and odds of slots that hold enough rows divided by 2.5.
@@ -92,7 +121,7 @@ def _slot_bets(
     held, rows = int(reference.totals[slot]), reference.rows
     share, dispersion = float(reference.shares[slot]), float(reference.dispersion[channel])
     parameters = max(int(np.count_nonzero(reference.means[:, channel])), 1)
-    error = CAUTION * np.sqrt(share * (1 - share) * dispersion * parameters / rows)
+    error = cautious(reference.segments) * np.sqrt(share * (1 - share) * dispersion * parameters / rows)
     mean = float(reference.means[0, channel])
     swing = float(np.abs(reference.means[1:, channel]).sum())
     high = min(share + error + (3 * dispersion / rows if held < RARE else 0.0), 0.95)
