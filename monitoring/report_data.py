@@ -36,6 +36,7 @@ class Cell:
     """The sums of the segments that ended in one interval of event time.
 
     signals  (reference, signal) → counts: bins of different references cannot be added
+    arrived  variant → rows whose events fall into the interval, as if a segment's came evenly
     judged   rows that were read again at their maturity
     answered of those, the ones whose outcome is known: by a label, or by silence where that is one
     """
@@ -45,6 +46,7 @@ class Cell:
     bad_time: int = 0
     signals: dict[tuple[str, str], SignalCounts] = field(default_factory=dict)
     served: Counter[Served] = field(default_factory=Counter)
+    arrived: Counter[str] = field(default_factory=Counter)
     judged: int = 0
     answered: int = 0
 
@@ -65,6 +67,7 @@ class Cell:
         self.late_rows += other.late_rows
         self.bad_time += other.bad_time
         self.served.update(other.served)
+        self.arrived.update(other.arrived)
         self.judged += other.judged
         self.answered += other.answered
         for key, counts in other.signals.items():
@@ -101,9 +104,26 @@ class Timeline:
                 self._coarsen()
         return self.cells[self._start(time_ms)]
 
+    def spread(self, summary: Summary, first: int) -> None:
+        """Lay the segment's rows over the time from `first` to its last event; not one is lost in rounding."""
+        last = summary.event_times[1]
+        self.at(first)
+        self.at(last)  # now the cells have their length
+        variants: Counter[str] = Counter()
+        for (variant, _, _), rows in summary.served.items():
+            variants[variant] += rows
+        for variant, rows in variants.items():
+            laid = 0
+            for start in range(self._start(first), last + 1, self.length_ms):
+                until = min(start + self.length_ms, last + 1)
+                due = rows * (until - first) // (last + 1 - first)
+                if due > laid:
+                    self.at(start).arrived[variant] += due - laid
+                    laid = due
+
     def settle(self) -> None:
         """Join cells while most intervals are empty: segments further apart than a cell would look like gaps."""
-        while self.cells and self._count() > max(2 * len(self.cells), FEWEST_CELLS) and self._step + 1 < len(_LADDER):
+        while self.cells and self._count() > max(2 * self._filled(), FEWEST_CELLS) and self._step + 1 < len(_LADDER):
             self._coarsen()
 
     def ordered(self) -> Iterator[tuple[int, Cell]]:
@@ -123,6 +143,9 @@ class Timeline:
 
     def _start(self, time_ms: int) -> int:
         return time_ms // self.length_ms * self.length_ms
+
+    def _filled(self) -> int:
+        return sum(cell.rows > 0 for cell in self.cells.values())
 
     def _count(self) -> int:
         return (max(self.cells) - min(self.cells)) // self.length_ms + 1
@@ -191,6 +214,8 @@ class ReportData:
         """Records that are damaged, or of a newer version."""
         self.outcomes = Outcomes()
         self._alerts: dict[str, Alert] = {}
+        self._reached: dict[int, int] = {}
+        """Partition → last event time of its latest segment."""
         self._counted: dict[tuple[str, int], tuple[int, int]] = {}
 
     def add_summary(self, summary: Summary) -> None:
@@ -199,11 +224,16 @@ class ReportData:
             return
         if not summary.rows:
             return
-        self.seen = _hull(self.seen, summary.event_times)
-        if not self._inside(summary.event_times[1]):
+        first, last = summary.event_times
+        # A single event may come very late: what came before this segment says better where it begins.
+        first = min(max(first, self._reached.get(summary.partition, first)), last)
+        self._reached[summary.partition] = last
+        self.seen = _hull(self.seen, (first, last))
+        if not self._inside(last):
             return
-        self.timeline.at(summary.event_times[1]).add_summary(summary)
-        self.event_times = _hull(self.event_times, summary.event_times)
+        self.timeline.at(last).add_summary(summary)
+        self.timeline.spread(summary, first if self.start_ms is None else max(first, self.start_ms))
+        self.event_times = _hull(self.event_times, (first, last))
         self.latest_reference = summary.reference
         self.segments += 1
         self.rows_by_reference[summary.reference] += summary.rows

@@ -20,6 +20,9 @@ from penstock.schemas.summaries import FIXED_POINT, Signal, SignalCounts
 NOTABLE = 0.05
 """Smaller distances are never called a difference: a mean that moved by .12 standard deviations has it."""
 
+RESOLUTION = 1e-7
+"""Of moments, in units of the reference's deviation: sums are in fixed point."""
+
 OUTSIDE = 0.1
 """With more than this share beyond the training values, that is what is told of a number; with less, where it moved."""
 
@@ -212,7 +215,8 @@ def moments_of(counts: SignalCounts, signal: Signal) -> Moments | None:
         return None
     mean = counts.sum_z / FIXED_POINT / counts.finite
     variance = max(counts.sum_z2 / FIXED_POINT / counts.finite - mean * mean, 0.0)
-    return Moments(signal.centre + signal.spread * mean, signal.spread * variance**0.5)
+    exact = signal.centre + signal.spread * mean
+    return Moments(0.0 if abs(exact) < RESOLUTION * signal.spread else exact, signal.spread * variance**0.5)
 
 
 def quantiles_of(counts: SignalCounts, edges: NDArray[np.float64], shares: tuple[float, ...]) -> tuple[float, ...]:

@@ -72,9 +72,11 @@ def tick(unix_ms: int, span_ms: int) -> str:
 def duration(milliseconds: float) -> str:
     """In its largest unit, to a tenth where that says something.
 
-    >>> duration(90_000), duration(3 * DAY_MS), duration(250), duration(1000)
-    ('1.5 minutes', '3 days', '250 ms', '1 second')
+    >>> duration(90_000), duration(3 * DAY_MS), duration(250), duration(1000), duration(float("nan"))
+    ('1.5 minutes', '3 days', '250 ms', '1 second', '–')
     """
+    if math.isnan(milliseconds):
+        return "–"
     for unit, name in _UNITS:
         if milliseconds >= unit:
             amount = f"{milliseconds / unit:.1f}".removesuffix(".0")

@@ -98,8 +98,8 @@ def volume(data: ReportData) -> TimePlot:
     variants = variants_of(data)
     stacks = []
     for start in starts:
-        served = data.timeline.cells.get(start, Cell()).served
-        stacks.append([sum(rows for (name, _, _), rows in served.items() if name == variant) for variant in variants])
+        arrived = data.timeline.cells.get(start, Cell()).arrived
+        stacks.append([arrived[variant] for variant in variants])
     low, high = nice(0.0, float(max(map(sum, stacks), default=0)))
     label = f"Events per {duration(data.timeline.length_ms).removeprefix('1 ')}"
     return TimePlot(label, svg.bars(label, stacks, high), scale(low, high), tuple(variants))

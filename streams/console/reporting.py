@@ -35,7 +35,7 @@ class NothingToReport(PenstockError):
 
     >>> print(NothingToReport("flights.summaries", None, None, None))
     flights.summaries holds no summaries yet. `penstock up`, or `penstock worker watch`, writes them while events are \
-scored; a first one takes drift.segment_rows events or watch.segment_max_s.
+scored; a first one takes watch.segment_rows events or watch.segment_max_s.
     >>> print(NothingToReport("flights.summaries", 1_370_000_000_000, None, (1_357_034_400_000, 1_357_120_800_000)))
     flights.summaries holds no events from 2013-05-31 11:33; it holds events from 2013-01-01 10:00 to 2013-01-02 10:00 \
 (UTC). Choose another --from, --to or --last.
@@ -46,7 +46,7 @@ scored; a first one takes drift.segment_rows events or watch.segment_max_s.
         if found is None:
             super().__init__(
                 f"{topic} holds no summaries yet. `penstock up`, or `penstock worker watch`, writes them while events "
-                "are scored; a first one takes drift.segment_rows events or watch.segment_max_s."
+                "are scored; a first one takes watch.segment_rows events or watch.segment_max_s."
             )
             return
         asked = "".join(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from penstock.monitoring.report_data import MAX_CELLS, ReportData
 from penstock.schemas.alerts import Alert
@@ -33,12 +34,12 @@ def test_any_stretch_folds_into_few_cells_that_hold_everything(times: list[int])
     starts = data.timeline.starts()
     assert len(starts) <= MAX_CELLS
     expected = Counter(time_ms // data.timeline.length_ms * data.timeline.length_ms for time_ms in times)
-    assert {start: cell.rows // 10 for start, cell in data.timeline.cells.items()} == expected
+    assert {start: cell.rows // 10 for start, cell in data.timeline.cells.items() if cell.rows} == expected
+    assert sum(cell.arrived["champion"] for cell in data.timeline.cells.values()) == 10 * len(times)
     assert all(start in starts for start in expected)
     total = data.timeline.total()
     assert (total.rows, total.late_rows) == (10 * len(times), len(times))
     assert total.signals["m@1", "feature:x"].slots.tolist() == [10 * len(times)] * 36
-    assert data.event_times == (min(times) - 10, max(times))
 
 
 @given(
@@ -64,8 +65,25 @@ def test_a_stretch_takes_the_segments_that_end_in_it() -> None:
     for segment, time_ms in enumerate((999, 1000, 1999, 2000)):
         data.add_summary(summary(time_ms, segment=segment))
     assert data.segments == 2
-    assert data.event_times == (990, 1999)
+    assert data.event_times == (999, 1999)
     assert data.seen == (989, 2000)
+
+
+def test_volume_is_laid_over_the_time_in_which_the_events_came() -> None:
+    data = ReportData()
+    for segment in range(4):
+        end = (segment + 1) * 3_600_000
+        data.add_summary(replace(summary(end - 1, segment=segment, rows=60), event_times=(end - 3_600_000, end - 1)))
+    assert data.timeline.length_ms == 5 * 60_000
+    assert [cell.arrived["champion"] for _, cell in data.timeline.ordered()] == [5] * 48
+
+
+def test_one_event_that_comes_years_late_moves_no_more_than_itself() -> None:
+    data = ReportData()
+    data.add_summary(replace(summary(5 * YEAR_MS), event_times=(5 * YEAR_MS - 60_000, 5 * YEAR_MS)))
+    data.add_summary(replace(summary(5 * YEAR_MS + 60_000, segment=1), event_times=(0, 5 * YEAR_MS + 60_000)))
+    assert data.event_times == (5 * YEAR_MS - 60_000, 5 * YEAR_MS + 60_000)
+    assert len(data.timeline.starts()) == 3
 
 
 def test_a_segment_without_a_scored_row_moves_nothing() -> None:
