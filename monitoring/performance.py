@@ -160,7 +160,8 @@ def _widest(measure: str, counts: Mapping[str, tuple[int, int]], confidence: flo
 class Performance:
     """Quality so far, by time bucket, variant and slice: of the newest `buckets` buckets.
 
-    Adding is exact and in any order; each summary is to be added once.
+    Adding is exact and in any order; each summary is to be added once. A group takes 2 kB of memory: 400 buckets of 40
+    groups 33 MB.
 
     >>> performance = Performance("multiclass")
     >>> performance.add_groups({(0, "champion", ""): QualitySums(rows=4, correct=3)})
@@ -168,7 +169,7 @@ class Performance:
     [('1970-01-01T00:00:00Z', {'rows': 4.0, 'accuracy': 0.75, 'log_loss': 0.0})]
     """
 
-    def __init__(self, task: Task, *, buckets: int = 800) -> None:
+    def __init__(self, task: Task, *, buckets: int = 400) -> None:
         self.task = task
         self.buckets = buckets
         self._sums: dict[int, dict[tuple[str, str], QualitySums]] = {}
@@ -228,7 +229,7 @@ class Performance:
         })  # fmt: skip
 
     @classmethod
-    def restore(cls, data: bytes, task: Task, *, buckets: int = 800) -> Performance:
+    def restore(cls, data: bytes, task: Task, *, buckets: int = 400) -> Performance:
         """Raises CorruptQuality."""
         performance = cls(task, buckets=buckets)
         performance.add_groups(decode_groups(data))
