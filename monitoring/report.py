@@ -1,7 +1,8 @@
 """The report: a stretch of the log beside the reference profile, as one HTML page that needs nothing but itself.
 
-It is made of sums that travelled on the bus anyway, so it costs the same for an hour and for a year. The page holds no
-script and fetches nothing (its content security policy says so, too); every name and value in it is escaped.
+It is made of sums that travelled on the bus anyway: no row is read again, and memory does not grow with the stretch.
+The page holds no script and fetches nothing (its content security policy says so, too); every name and value in it is
+escaped.
 """
 
 from __future__ import annotations

