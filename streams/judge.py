@@ -120,12 +120,17 @@ class JudgeRole(Service):
         """The agent: runs of summaries, in order."""
         async for event in stream.noack().events():
             block: Block = event.value
-            if self._judge is not None and event.message.generation_id == self._app.consumer_generation_id:
+            if (judge := self._judge) is not None and self._is_current(event):
                 for record in block.records:
-                    self._take(self._judge, record)
+                    if self._judge is not judge:  # taken away meanwhile
+                        break
+                    self._take(judge, record)
+                    self._next = record.offset + 1
                     await asyncio.sleep(0)  # heartbeats and checkpoints take their turn
-                self._next = block.next_offset
             event.ack()
+
+    def _is_current(self, event: Any) -> bool:
+        return bool(event.message.generation_id == self._app.consumer_generation_id)
 
     def _take(self, judge: Judge, record: Any) -> None:
         place = f"{self._topics.summaries.name}, offset {record.offset}"
