@@ -174,9 +174,9 @@ def _by_value(category: Category, of: Callable[[str], float], missing: float, dt
     """`of` each row's value, [rows]; taken of values that occur, as a block of many more rows may bring others."""
     codes, values = category.codes, category.values
     if len(values) <= len(codes):
-        return np.array([*map(of, values), missing], dtype)[codes]
+        return np.array([*map(of, values), missing], dtype).take(codes)  # missing: -1, the last
     used, places = np.unique(codes, return_inverse=True)
-    return np.array([missing if code < 0 else of(values[code]) for code in used.tolist()], dtype)[places]
+    return np.array([missing if code < 0 else of(values[code]) for code in used.tolist()], dtype).take(places)
 
 
 def _complete(signals: dict[str, SignalCounts], block: ScoredBlock, binning: Binning) -> None:
@@ -237,8 +237,8 @@ def _evidence(block: ScoredBlock, binning: Binning) -> Evidence:
     shown: dict[str, list[float | str | None]] = dict(zip(layout.floats, _listed(columns.floats[few]), strict=True))
     shown.update(zip(layout.integers, _listed(columns.integers[few]), strict=True))
     for name, category in zip(layout.categories, columns.categories, strict=True):
-        texts = Category(category.codes[few], category.values).decoded()
-        shown[name] = [None if text is None else text[:_LONGEST_TEXT] for text in texts]
+        codes = category.codes[few].tolist()
+        shown[name] = [None if code < 0 else category.values[code][:_LONGEST_TEXT] for code in codes]
     return Evidence(
         offsets=block.offsets[few].tolist(),
         ids=[block.ids[row] for row in few.tolist()],
