@@ -187,8 +187,10 @@ class WatchedNumbers:
                 detector.learn_from(values)
             watched.detectors.append(detector)
         elif values is not None and len(values) >= _FEWEST:
-            every = self._every(watched.family, "number")
-            watched.detectors.append(make_detector(name, false_alarm_every=every, reference=values))
+            takes = make_detector(name, false_alarm_every=1.0).takes
+            reference = values if takes == "number" else _rows_of(values, self._segment_rows)
+            every = self._every(watched.family, takes)
+            watched.detectors.append(make_detector(name, false_alarm_every=every, reference=reference))
         else:
             watched.learning.append(_Learning(name, []))
 
@@ -210,9 +212,27 @@ class WatchedNumbers:
 
 
 def _update_rows(detector: Detector, rows: int, events: int) -> None:
-    """The order of the rows within the segment is not known: events at even distances."""
-    for row in range(rows):
-        detector.update((row + 1) * events // rows > row * events // rows)
+    """Up to the row that alarms: the next one would start the detector anew, and the alarm be lost."""
+    for event in _spread(rows, events).tolist():
+        detector.update(event)
+        if detector.drift_detected:
+            return
+
+
+def _rows_of(rates: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+    """Segments of so many rows with these rates of events, row by row."""
+    return np.concatenate([_spread(rows, round(rate * rows)) for rate in rates.tolist()]).astype(np.float64)
+
+
+def _spread(rows: int, events: int) -> NDArray[np.bool_]:
+    """Events at random places: their order within a segment is not known, and even distances are no chance.
+
+    >>> int(_spread(100, 7).sum()), bool((_spread(100, 7) == _spread(100, 7)).all())
+    (7, True)
+    """
+    places = np.random.default_rng((rows, events)).permutation(rows)
+    spread: NDArray[np.bool_] = places < events
+    return spread
 
 
 def _alarm(watch: Watch, detector: Detector) -> Alarm:
