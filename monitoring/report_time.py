@@ -46,6 +46,7 @@ class Axis:
         return [label if place == 0 or label != found[place - 1] else "" for place, label in enumerate(found)]
 
     def marks(self, alerts: Sequence[Alert]) -> list[Mark]:
+        """Of those that began within the axis."""
         return [
             Mark(
                 round(100 * self.place(alert.first_seen), 2),
@@ -53,6 +54,7 @@ class Axis:
                 f"{instant(alert.first_seen)} {alert.title}",
             )
             for alert in alerts
+            if self.start_ms <= alert.first_seen < self.end_ms
         ]
 
 

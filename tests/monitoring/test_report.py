@@ -213,9 +213,14 @@ def test_alerts_stand_with_their_causes_and_on_the_axis(profile: ReferenceProfil
               [Cause("feature:distance", "data_drift", "location", "ecusum", 9.0, {"mean": 1000.0}, {"mean": 1400.0})],
               evidence=Whereabouts(0, 2048, 2303))
     )  # fmt: skip
+    later = MONDAY + 400 * DAY_MS
+    data.add_alert(
+        Alert("operations-1", "cleared", "info", "quiet", "flights", "operations", later, later, later, 1, [])
+    )
     page = page_of(data, profile)
-    assert page.headline.endswith("1 alert (1 critical, 1 not cleared).")
-    assert page.alerts[0].causes == ["distance: mean 1,000 → 1,400 (location)"]
+    assert page.headline.endswith("2 alerts (1 critical, 1 not cleared).")
+    assert [mark.title for mark in page.marks] == ["2013-06-07 00:00 distance moved"]
+    assert page.alerts[1].causes == ["distance: mean 1,000 → 1,400 (location)"]
     assert 45 < page.marks[0].place < 55
     assert "0-2048 to 0-2303" in read(page).shown
 
