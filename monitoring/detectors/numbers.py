@@ -126,8 +126,9 @@ class NumberCUSUM(DriftDetector):
             raise ValueError(f"{int(known.sum())} finite values; expected at least 50 to learn from")
         self._reset()
         self._values = numbers[known].tolist()
-        times = np.zeros(len(numbers), np.int64) if times_ms is None else np.asarray(times_ms, np.int64)
-        self._times = times[known].tolist()
+        if self.seasonal:
+            times = np.zeros(len(numbers), np.int64) if times_ms is None else np.asarray(times_ms, np.int64)
+            self._times = times[known].tolist()
         self._fit()
 
     def update(self, x: float, time_ms: int = 0) -> None:
@@ -143,7 +144,8 @@ class NumberCUSUM(DriftDetector):
             return
         if len(self._values) < max(4 * self.learn, self._fitted) and self.statistic < _CALM:
             self._values.append(x)
-            self._times.append(time_ms)
+            if self.seasonal:
+                self._times.append(time_ms)
             if self._is_due():
                 self._fit()
 
@@ -151,18 +153,19 @@ class NumberCUSUM(DriftDetector):
         m = len(self._values)
         if self._fitted:
             return m in (2 * self.learn, 4 * self.learn)
-        span = max(self._times) - min(self._times)
-        return m >= self.learn and (not self.seasonal or span >= 2 * DAY_MS or m >= 4 * self.learn)
+        if not self.seasonal or m < self.learn or m >= 4 * self.learn:
+            return m >= self.learn
+        return max(self._times) - min(self._times) >= 2 * DAY_MS
 
     def _fit(self) -> None:
-        values, times = np.array(self._values), np.array(self._times, np.int64)
-        m = len(values)
+        self._fitted = m = len(self._values)
         if self.seasonal:
+            values, times = np.array(self._values), np.array(self._times, np.int64)
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
             reach = 5.0 * (high - low)
             held = np.clip(values, middle - reach, middle + reach) if reach > 0 else values
             self._season = harmonics(times, held[:, None], DAY_HARMONICS, WEEK_HARMONICS)[:, 0]
-            values = values - basis(times) @ self._season
+        values = self._reference()
         self._sorted = np.sort(values).tolist()
         z = np.array([self._score(value) for value in values])
         f = _dependence(z)
@@ -170,7 +173,13 @@ class NumberCUSUM(DriftDetector):
         moments = np.log(np.mean(np.exp(np.outer(self._tilts, z)), axis=1))
         error = math.sqrt(f / m)
         self._costs = np.maximum(self._tilts**2 / 2.0, moments) + np.abs(self._tilts) * error
-        self._fitted = m
+
+    def _reference(self) -> NDArray[np.float64]:
+        """The values that were learnt from, without their season."""
+        values = np.array(self._values[: self._fitted])
+        if self.seasonal:
+            values -= basis(np.array(self._times[: self._fitted], np.int64)) @ self._season
+        return values
 
     def _score(self, value: float) -> float:
         """The normal score of a value's rank in the reference; within ±Φ⁻¹(1 - ½/(m+1))."""
@@ -203,14 +212,15 @@ class NumberCUSUM(DriftDetector):
                 setattr(detector, field, snapshot.state[field])
             for field in _ARRAYS:
                 array = unpack(snapshot.state[field])
-                setattr(detector, field, array.tolist() if field in ("_values", "_sorted") else array)
+                setattr(detector, field, array.tolist() if field == "_values" else array)
+            detector._sorted = np.sort(detector._reference()).tolist() if detector._fitted else []
         except (KeyError, TypeError, ValueError) as error:
             raise UnreadableState(snapshot.detector, f"a field is missing or wrong ({error})") from error
         return detector
 
 
 _PLAIN = ("_drift_detected", "_times", "_fitted", "_dependence", "skipped")
-_ARRAYS = ("_values", "_season", "_sorted", "_costs", "_sums", "_runs", "_totals")
+_ARRAYS = ("_values", "_season", "_costs", "_sums", "_runs", "_totals")
 
 
 def _dependence(z: NDArray[np.float64]) -> float:

@@ -107,3 +107,15 @@ def test_a_reference_saves_it_the_waiting() -> None:
 def test_a_short_reference_is_refused() -> None:
     with pytest.raises(ValueError, match="3 finite values"):
         NumberCUSUM().learn_from([1.0, 2.0, 3.0, math.nan])
+
+
+def test_a_season_survives_a_restart() -> None:
+    values, times = hourly(6, seed=8)
+    detector = NumberCUSUM(1_000, seasonal=True)
+    alarms(detector, values[:500], times[:500])
+    restored = NumberCUSUM.restore(detector.snapshot())
+    values[800:] += 40.0
+    expected = alarms(detector, values[500:], times[500:])
+    assert expected
+    assert alarms(restored, values[500:], times[500:]) == expected
+    assert restored.snapshot() == detector.snapshot()
