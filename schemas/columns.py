@@ -168,4 +168,3 @@ class Columns:
             ),
             tuple(np.concatenate([part.vectors[i] for part in parts]) for i in range(len(first.layout.vectors))),
         )
-

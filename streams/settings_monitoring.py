@@ -22,7 +22,6 @@ class WatchSettings(Section):
     segment_max_s: float = Field(default=60.0, gt=0)
     max_out_of_order_s: float = Field(default=60.0, ge=0)
     max_future_s: float = Field(default=3600.0, ge=0)
-    idle_after_s: float = Field(default=60.0, gt=0)
     checkpoint_s: float = Field(default=2.0, gt=0, le=5)
 
 

@@ -26,7 +26,9 @@ from rich.console import Console
 import penstock
 from penstock.models.key_templates import KeyTemplate
 from penstock.models.resolution import Reason
-from penstock.monitoring.metrics import ScoreMetrics
+from penstock.monitoring.judge_metrics import JudgeMetrics
+from penstock.monitoring.metrics import PipelineMetrics, ScoreMetrics
+from penstock.monitoring.watch_metrics import WatchMetrics
 from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
@@ -243,12 +245,16 @@ def subclasses(base: type[PenstockError]) -> Iterator[type[PenstockError]]:
         yield from subclasses(each)
 
 
-def test_the_metrics_are_those_that_a_worker_counts() -> None:
+@pytest.mark.parametrize(
+    ("role", "metrics"), [("score", ScoreMetrics), ("watch", WatchMetrics), ("judge", JudgeMetrics)]
+)
+def test_the_metrics_are_those_that_a_worker_counts(role: str, metrics: type[PipelineMetrics]) -> None:
     listed = {
         readme.names(name)[0]: set(readme.names(labels))
-        for name, labels, _ in readme.table("metric", "labels", "what it counts")
+        for name, labels, roles, _ in readme.table("metric", "labels", "of", "what it counts")
+        if role in roles.split(", ")
     }
-    registry = ScoreMetrics("p").registry
+    registry = metrics("p").registry
     collectors: set[Any] = set(registry._names_to_collectors.values())
     labels = {each.describe()[0].name: set(each._labelnames) - {"pipeline"} for each in collectors}
     counters = {family.name for family in registry.collect() if family.type == "counter"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,4 +60,22 @@ def scored_rows(
         partition=2,
         scored_at=0,
         runtime="cpu",
+    )
+
+
+LAYOUT = Layout(floats=("x",), categories=("origin",))
+
+
+def block_of(offsets: Sequence[int], layout: Layout = LAYOUT, runtime: str = "cpu") -> ScoredBlock:
+    """Rows at these offsets, where nothing else matters; the value of the first float feature is the offset."""
+    columns = Columns.missing(layout, len(offsets))
+    columns.floats[:, 0] = offsets
+    rows = scored_rows([0.0] * len(offsets), event_times=[1000 * offset for offset in offsets])
+    return replace(
+        rows,
+        ids=[str(offset) for offset in offsets],
+        offsets=np.array(offsets, np.int64),
+        columns=columns,
+        defaulted=np.zeros((len(offsets), len(layout.names)), bool),
+        runtime=runtime,
     )
