@@ -149,7 +149,9 @@ def fit_reference(
         excess = max(dispersion[degree] / max(ratio[degree], 1e-12), 1.0)
         for side, sign in enumerate((1.0, -1.0)):
             tilted = sign * distinct
-            exact = np.log(np.exp(np.outer(tilted, centred)) @ shares / shares.sum())
+            powers = np.outer(tilted, centred)
+            largest = powers.max(axis=1, keepdims=True)  # else a value far out overflows
+            exact = largest[:, 0] + np.log(np.exp(powers - largest) @ shares / shares.sum())
             steps = np.outer(tilted, rests[:, degree]) / dispersion[degree]
             peak = steps.max(axis=1, keepdims=True)
             empirical = peak[:, 0] + np.log(np.exp(steps - peak).mean(axis=1))
