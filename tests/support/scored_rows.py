@@ -36,7 +36,7 @@ def scored_rows(
             [[MISSING_INTEGER if value is None else value for value in column] for column in integers.values()],
             np.int64,
         )
-        .reshape(-1, rows)
+        .reshape(len(integers), rows)
         .T,
         tuple(map(category, categories.values())),
         (),
