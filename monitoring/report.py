@@ -58,7 +58,7 @@ class Page:
     alerts: list[AlertRow]
     marks: list[Mark]
     cards: list[FeatureCard]
-    axis: list[str]
+    axis: list[tuple[float, str]]
     plots: list[TimePlot]
     quality: QualityView | None
     served: list[tuple[str, str, str, str, str]]
@@ -107,7 +107,7 @@ def make_page(
         alerts=alert_rows(alerts, sensitive),
         marks=axis.marks(alerts),
         cards=feature_cards(findings, data),
-        axis=axis.labels,
+        axis=axis.ticks,
         plots=plots,
         quality=quality,
         served=[

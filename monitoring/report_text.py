@@ -6,6 +6,10 @@ import math
 from datetime import UTC, datetime
 
 DAY_MS = 24 * 3600 * 1000
+MAX_TICKS = 6
+_STEPS = [60_000 * minutes for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)] + [
+    DAY_MS * days for days in (1, 2, 4, 7, 14)
+]
 _UNITS = ((DAY_MS, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
 
 
@@ -57,16 +61,34 @@ def instant(unix_ms: int) -> str:
     return _datetime(unix_ms).strftime("%Y-%m-%d %H:%M")
 
 
-def tick(unix_ms: int, span_ms: int) -> str:
-    """A short name for a moment on an axis that is `span_ms` long.
+def ticks(start_ms: int, end_ms: int) -> list[tuple[int, str]]:
+    """At most six round moments of [start_ms, end_ms), Unix ms, with short names, UTC.
 
-    >>> tick(1_357_034_400_000, 3_600_000), tick(1_357_034_400_000, 9 * DAY_MS), tick(1_357_034_400_000, 400 * DAY_MS)
-    ('10:00', 'Jan 1', 'Jan 2013')
+    >>> [name for _, name in ticks(1_357_034_400_000, 1_357_034_400_000 + 9 * DAY_MS)]
+    ['Jan 3', 'Jan 5', 'Jan 7', 'Jan 9']
+    >>> [name for _, name in ticks(1_357_034_400_000, 1_357_034_400_000 + 400 * DAY_MS)]
+    ['Apr 2013', 'Jul 2013', 'Oct 2013', 'Jan 2014']
     """
-    moment = _datetime(unix_ms)
-    if span_ms <= 1.5 * DAY_MS:
-        return moment.strftime("%H:%M")
-    return f"{moment:%b} {moment.day}" if span_ms <= 300 * DAY_MS else f"{moment:%b %Y}"
+    step = next((step for step in _STEPS if (end_ms - start_ms) / step <= MAX_TICKS), None)
+    if step is None:
+        return _months(start_ms, end_ms)
+    found = []
+    for time_ms in range(-(-start_ms // step) * step, end_ms, step):
+        moment = _datetime(time_ms)
+        found.append((time_ms, f"{moment:%H:%M}" if time_ms % DAY_MS else f"{moment:%b} {moment.day}"))
+    return found
+
+
+def _months(start_ms: int, end_ms: int) -> list[tuple[int, str]]:
+    """First days of months."""
+    first, last = _datetime(start_ms), _datetime(end_ms)
+    months = 12 * (last.year - first.year) + last.month - first.month
+    step = next((step for step in (1, 2, 3, 4, 6, 12) if months / step <= MAX_TICKS), 12 * -(-months // 72))
+    found = []
+    for month in range(-(-(12 * first.year + first.month) // step) * step, 12 * last.year + last.month, step):
+        moment = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
+        found.append((round(moment.timestamp() * 1000), f"{moment:%b %Y}"))
+    return found
 
 
 def duration(milliseconds: float) -> str:

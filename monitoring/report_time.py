@@ -13,7 +13,7 @@ from markupsafe import Markup
 from penstock.monitoring import report_svg as svg
 from penstock.monitoring.report_data import Cell, ReportData
 from penstock.monitoring.report_findings import FeatureFinding, Reference, moments_of, quantiles_of
-from penstock.monitoring.report_text import duration, instant, number, tick
+from penstock.monitoring.report_text import duration, instant, number, ticks
 from penstock.schemas.alerts import Alert
 
 NAN = float("nan")
@@ -40,10 +40,13 @@ class Axis:
         return min(max((time_ms - self.start_ms) / max(self.end_ms - self.start_ms, 1), 0.0), 1.0)
 
     @property
-    def labels(self) -> list[str]:
-        span = self.end_ms - self.start_ms
-        found = [tick(self.start_ms + span * part // 4, span) for part in range(5)]
-        return [label if place == 0 or label != found[place - 1] else "" for place, label in enumerate(found)]
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round moments: where they are, in per cent, and their names.
+
+        >>> Axis(1_357_034_400_000, 1_357_034_400_000 + 5 * 3_600_000).ticks
+        [(0.0, '10:00'), (20.0, '11:00'), (40.0, '12:00'), (60.0, '13:00'), (80.0, '14:00')]
+        """
+        return [(round(100 * self.place(time_ms), 2), label) for time_ms, label in ticks(self.start_ms, self.end_ms)]
 
     def marks(self, alerts: Sequence[Alert]) -> list[Mark]:
         """Of those that began within the axis."""
@@ -194,14 +197,14 @@ def nice(low: float, high: float) -> tuple[float, float]:
     >>> nice(0.0, 873.0), nice(0.612, 0.744), nice(5.0, 5.0)
     ((0.0, 1000.0), (0.6, 0.8), (4.5, 5.5))
     """
-    if not high > low:
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-200):
         low, high = low - max(abs(low) * 0.1, 1e-9), high + max(abs(high) * 0.1, 1e-9)
     raw = (high - low) / 2
     power = 10.0 ** math.floor(math.log10(raw))
     for step in (power, 2 * power, 2.5 * power, 5 * power, 10 * power, 20 * power):
         bottom = math.floor(low / step + 1e-9) * step
         if bottom + 2 * step >= high - 1e-9 * step:
-            return round(bottom, 12), round(bottom + 2 * step, 12)
+            return float(f"{bottom:.12g}"), float(f"{bottom + 2 * step:.12g}")
     raise ArithmeticError(f"no axis from {low} to {high}")  # 20 · power is at least twice the range
 
 
