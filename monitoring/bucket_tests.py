@@ -128,6 +128,10 @@ class BucketTests:
         """How many differences of each family are tested."""
         return Counter("fairness" if key.count("\x00") > 1 else "quality" for key in self._series)
 
+    @property
+    def size(self) -> int:
+        return len(self._series)
+
     def _close(self, bucket: int, alarms_per_test: AlarmsPerTest) -> list[Alarm]:
         within: dict[str, dict[str, QualitySums]] = {}
         for group in [group for group in self._groups if group[0] == bucket]:

@@ -25,6 +25,10 @@ class DetectorChoice:
         self._patterns = [(pattern, tuple(map(_known, names))) for pattern, names in detectors.items()]
         self._found: dict[tuple[str, str], tuple[str, ...]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anything was chosen at all."""
+        return bool(self._patterns)
+
     def of(self, signal: str, default: str) -> tuple[str, ...]:
         """The names for a signal; `default` where no pattern matches."""
         key = signal, default

@@ -55,6 +55,10 @@ class HistogramFamilies:
         """How many signals each family has."""
         return Counter(self._family.values())
 
+    @property
+    def size(self) -> int:
+        return len(self._family)
+
     def rebudget(self) -> None:
         """The budget has moved: so do the thresholds."""
         for family, monitor in self._monitors.items():

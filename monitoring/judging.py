@@ -71,7 +71,7 @@ class _State(msgspec.Struct):
     followed: Followed
     pace: Pace
     budgeted: float
-    sized: dict[Family, int]
+    sized: int
     families: list[FamilyState]
     numbers: list[WatchedState]
     volume: Volume
@@ -114,7 +114,7 @@ class Judge:
         self._followed = Followed()
         self._known: KnownSignals | None = None
         self._pace = Pace()
-        self._budgeted, self._sized = 0.0, dict[Family, int]()
+        self._budgeted, self._sized = 0.0, 0
         self._families = HistogramFamilies(self._segments_per_alarm, reference_segments=drift.reference_segments)
         self._choice = DetectorChoice(drift.detectors)
         self._numbers = WatchedNumbers(
@@ -165,6 +165,8 @@ class Judge:
         return alarms + self._numbers.take_evidence(alarms)
 
     def _of_histograms(self, counts: Mapping[str, SignalCounts], rows: int, time_ms: int) -> list[Alarm]:
+        if not self._choice:
+            return self._families.update(counts, rows=rows, time_ms=time_ms, known=self._known_signals)
         names = {name: self._choice.of(name, HISTOGRAM) for name in counts}
         whole = {name: found for name, found in counts.items() if HISTOGRAM in names[name]}
         alarms = self._families.update(whole, rows=rows, time_ms=time_ms, known=self._known_signals)
@@ -251,7 +253,7 @@ class Judge:
         self._known = None
         self._families.forget(_OF_THE_MODEL)
         self._numbers.forget(_OF_THE_MODEL)
-        self._rows = 0
+        self._rows = self._sized = 0
         if self._pace.newest is None:
             profile = None if reference is None else self._profile(reference)
             self._pace = Pace.of(profile, self._drift.segment_rows)
@@ -288,9 +290,9 @@ class Judge:
 
     def _rebudget(self) -> None:
         """Thresholds follow what is watched, and the pace of the stream in steps."""
-        pace, sizes = self._pace.segments_per_week, dict(self._sizes)
-        if sizes != self._sized or not self._budgeted / _STEP <= pace <= self._budgeted * _STEP:
-            self._budgeted, self._sized = pace, sizes
+        pace, size = self._pace.segments_per_week, self._families.size + self._numbers.size + self._buckets.size
+        if size != self._sized or not self._budgeted / _STEP <= pace <= self._budgeted * _STEP:
+            self._budgeted, self._sized = pace, size
             self._families.rebudget()
             self._numbers.rebudget()
 

@@ -21,6 +21,7 @@ Budget = Callable[[Family], float]
 """Segments per false alarm of one signal of a family."""
 Reference = Callable[[], NDArray[np.float64] | None]
 
+_SEPARATOR = "\x00"
 _FEWEST = 50
 """Values that a detector can learn from."""
 
@@ -43,7 +44,7 @@ class Watch(NamedTuple):
 
     @property
     def key(self) -> str:
-        return "\x00".join((self.signal, self.aspect, self.slice or ""))
+        return _SEPARATOR.join((self.signal, self.aspect, self.slice or ""))
 
 
 class _Learning(msgspec.Struct):
@@ -132,6 +133,15 @@ class WatchedNumbers:
     def sizes(self) -> Counter[Family]:
         """How many detectors each family has."""
         return self._sizes.copy()
+
+    @property
+    def size(self) -> int:
+        return self._sizes.total()
+
+    @property
+    def signals(self) -> set[str]:
+        """What is watched."""
+        return {key.partition(_SEPARATOR)[0] for key in self._watched}
 
     def __contains__(self, watch: Watch) -> bool:
         return watch.key in self._watched
