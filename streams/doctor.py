@@ -18,6 +18,8 @@ from penstock.schemas.errors import ConfigurationError, PenstockError
 from penstock.streams.settings_errors import without_credentials
 
 if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
     from penstock.streams.settings import Settings
 
 Result = TypeVar("Result")
@@ -47,6 +49,7 @@ async def examine(load: Callable[[], Settings], *, server_deadline_s: float = SE
     servers = [("brokers", brokers, server_deadline_s), ("redis", redis, server_deadline_s)]
     cluster = [
         ("topics", topics, server_deadline_s),
+        ("labels", labels, server_deadline_s),
         ("champion", champion, server_deadline_s + DEVICE_DEADLINE_S),
     ]
     local = [("models", models, DEVICE_DEADLINE_S), ("device", device, DEVICE_DEADLINE_S)]
@@ -135,6 +138,42 @@ async def topics(settings: Settings, deadline_s: float) -> list[Finding]:
         return found
     events = settings.topics.events.name
     return [Finding("topics", "passed", f"{len(comparison.present)}, {events} has {comparison.partitions} partitions")]
+
+
+async def labels(settings: Settings, deadline_s: float) -> list[Finding]:
+    """Whether labels lie in the partitions of their events, as far as the newest records of both can tell."""
+    from penstock.streams import kafka
+    from penstock.streams.partitioners import recognise
+
+    async with kafka.consumer(settings.kafka, deadline_s=deadline_s) as client:
+        placed = {}
+        for topic in (settings.topics.events.name, settings.topics.labels.name):
+            partitions = await kafka.partitions(client, topic)
+            placed[topic] = recognise(await _newest_keys(client, partitions), len(partitions))
+    events, outcomes = placed.values()
+    if events is None or outcomes is None or events == outcomes:
+        detail = f"keyed by {outcomes}, as the events are" if outcomes and events else "no contradiction to the events"
+        return [Finding("labels", "passed", detail)]
+    detail = f"keyed by {outcomes}, but the events by {events}: most would not find their events"
+    if settings.labels.partitioner == events:
+        return [Finding("labels", "passed", f"keyed by {outcomes}; watch sends them on to the events' partitions")]
+    fix = f'Set labels.partitioner = "{events}", or let labels echo the source of their prediction.'
+    return [Finding("labels", "failed", detail, fix)]
+
+
+async def _newest_keys(client: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[tuple[bytes, int]]:
+    """Keys of the last records of each partition, with its number."""
+    client.assign(partitions)
+    ends = await client.end_offsets(partitions)
+    for partition, end in ends.items():
+        client.seek(partition, max(0, end - 50))
+    found = []
+    unfinished = {partition for partition, end in ends.items() if await client.position(partition) < end}
+    while unfinished:
+        for partition, records in (await client.getmany(*unfinished, timeout_ms=200)).items():
+            found += [(record.key, partition.partition) for record in records if record.key is not None]
+        unfinished = {partition for partition in unfinished if await client.position(partition) < ends[partition]}
+    return found
 
 
 async def redis(settings: Settings, deadline_s: float) -> list[Finding]:

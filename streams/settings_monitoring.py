@@ -55,6 +55,7 @@ class LabelsSettings(Section):
     slices: Annotated[tuple[str, ...], Field(strict=False)] = ()
     groups: Annotated[tuple[str, ...], Field(strict=False)] = ()
     rows: int = Field(default=10_000_000, ge=1000)
+    partitioner: Literal["murmur2", "crc32"] | None = None
     error_limit: float = Field(default=2.0**18, gt=0, le=2.0**18)
 
     @model_validator(mode="after")

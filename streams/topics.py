@@ -162,10 +162,11 @@ async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     return {name: FoundTopic(described[name], settings[name]) for name in wanted}
 
 
-async def require(settings: Settings, role: Role = "score") -> None:
+async def require(settings: Settings, role: Role = "score") -> int:
     """Whether a worker can read and write, before it tries: Kafka's clients would wait, and not say for what.
 
-    Raises TopicMissing, TooFewPartitions, UnreachableError and AccessRefused.
+    Returns how many partitions the role's input has. Raises TopicMissing, TooFewPartitions, UnreachableError and
+    AccessRefused.
     """
     topics = settings.topics
     used: dict[Role, tuple[Topic, ...]] = {
@@ -185,6 +186,7 @@ async def require(settings: Settings, role: Role = "score") -> None:
             partitions = len(await kafka.partitions(client, topic.name))
             if topic.partitions is None and partitions < expected:
                 raise TooFewPartitions(topic.name, partitions, source.name, expected)
+    return expected
 
 
 async def inspect(settings: Settings, *, deadline_s: float = kafka.START_DEADLINE_S) -> Comparison:

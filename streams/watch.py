@@ -101,6 +101,7 @@ class WatchRole(Service):
             int(watch.max_out_of_order_s * 1000),
             int(watch.max_future_s * 1000),
             settings.labels.config(),
+            partitioner=settings.labels.partitioner,
         )
         self._watched: dict[int, Watched] = {}
         self._clients = AsyncExitStack()
@@ -110,7 +111,7 @@ class WatchRole(Service):
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
         log.info("Admin at %s", self._admin.address)
-        await topics.require(self._settings, "watch")
+        self._config = self._config._replace(partitions=await topics.require(self._settings, "watch"))
         await asyncio.to_thread(warm_up)
         await self._follower.start()
         await self._refer(None if self._follower.current is None else str(self._follower.current.champion))

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from penstock.monitoring.binning import Binning
 from penstock.monitoring.config import LabelsConfig
@@ -22,6 +23,7 @@ from penstock.schemas.labels import LabelBatch, decode_labels
 from penstock.schemas.quality import QualitySummary
 from penstock.schemas.scored import ScoredBlock
 from penstock.schemas.summaries import NO_WATERMARK, Summary
+from penstock.streams.partitioners import Partitioner, partition_of
 from penstock.streams.segments import BEGINNING, Mark, Part, SegmentCutter
 
 STATE = "reading"
@@ -30,13 +32,19 @@ _RUNS = "labels/"
 
 
 class WatchConfig(NamedTuple):
-    """Times in ms; what they mean is said in `penstock.streams.settings_monitoring`."""
+    """Times in ms; what they mean is said in `penstock.streams.settings_monitoring`.
+
+    partitions   of the scored log
+    partitioner  of the events; None: labels lie where their events do
+    """
 
     segment_rows: int
     segment_max_ms: int
     max_out_of_order_ms: int
     max_future_ms: int
     labels: LabelsConfig
+    partitions: int = 1
+    partitioner: Partitioner | None = None
 
 
 class ReadingState(msgspec.Struct, frozen=True):
@@ -144,18 +152,27 @@ class PartitionWatch:
     def labels(self, records: Sequence[LabelRecord]) -> LabelBatch:
         """Records of the labels topic, in order. Returns what was read of them, for whoever counts.
 
-        A label that says that its event is in another partition is sent on to that one.
+        A label whose event is in another partition, by its source or by its key, is sent on to that one.
         """
         batch = decode_labels(records)
-        there = batch.sources[:, 0]
-        mine = (there < 0) | (there == self.partition)
+        there = self._homes(batch, records)
+        mine = there == self.partition
         self._labels.put(batch.hashes[mine], batch.values[mine], batch.times[mine])
         for stray in np.flatnonzero(~mine).tolist():
-            record = records[int(batch.positions[stray])]
-            self.strays.append(Stray(int(there[stray]), record))
+            self.strays.append(Stray(int(there[stray]), records[int(batch.positions[stray])]))
         if batch.watermark is not None:
             self._labels_watermark = max(self._labels_watermark or NO_WATERMARK, batch.watermark)
         return batch
+
+    def _homes(self, batch: LabelBatch, records: Sequence[LabelRecord]) -> NDArray[np.int64]:
+        """The partition of each label's event, [labels]."""
+        config, homes = self._config, batch.sources[:, 0].copy()
+        if config.partitioner is not None:
+            for row in np.flatnonzero(homes < 0).tolist():
+                if (key := records[int(batch.positions[row])].key) is not None:
+                    homes[row] = partition_of(key, config.partitions, config.partitioner)
+        homes[(homes < 0) | (homes >= config.partitions)] = self.partition  # nobody knows better
+        return homes
 
     # The second reading: what came, with what became of it.
 
