@@ -38,7 +38,7 @@ from penstock.models.package_files import (
     verify_package,
     write_sums,
 )
-from penstock.models.profiling import build_profile
+from penstock.models.profiling import SEGMENT_ROWS, build_profile
 from penstock.models.self_test import check_golden
 from penstock.models.signature import Signature
 from penstock.models.tables import Table, columns_from, digest_of, only, select
@@ -70,6 +70,7 @@ class PackageRequest:
     seed: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     licence: str | None = None
+    segment_rows: int = SEGMENT_ROWS
 
 
 def write_package(
@@ -89,6 +90,7 @@ def write_package(
     seed: int | None = None,
     metrics: Mapping[str, float] | None = None,
     licence: str | None = None,
+    segment_rows: int = SEGMENT_ROWS,
 ) -> Path:
     """Write a model package and return its directory, `<directory>/<name>-<first 12 digits of its digest>`.
 
@@ -109,6 +111,7 @@ def write_package(
         seed: of the training.
         metrics: of the training, for people.
         licence: SPDX identifier of the model.
+        segment_rows: the pipeline's `watch.segment_rows`: the reference's segments vary as the stream's will.
 
     Raises ConfigurationError or ModelRefused with a sentence when the parts do not fit each other. Whatever loading
     checks is checked here first, so a package that was written will load.
@@ -174,6 +177,7 @@ def write_package(
             labels=None if labels is None else np.asarray(labels, np.float64),
             times=None if times is None else np.asarray(times, np.int64),
             sensitive={feature.name for feature in catalogue.features if feature.sensitive},
+            segment_rows=segment_rows,
         )
         (draft / PROFILE).write_bytes(encode_profile(profile))
         (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2))

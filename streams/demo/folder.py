@@ -20,7 +20,7 @@ _PATIENCE_S = 15.0
 
 @dataclass(frozen=True)
 class Folder:
-    """`path` holds penstock.toml, kafka/, redis/, registry/ and worker.log; `lock` is held while the demo runs."""
+    """`path` holds penstock.toml, kafka/, redis/, registry/ and logs; `lock` is held while the demo runs."""
 
     path: Path
     lock: DirectoryLock

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 PIPELINE = "flights"
 EVENTS = "departures"
 PARTITIONS = 4
+SMALLEST_SEGMENT, LARGEST_SEGMENT = 16, 128
 
 _PROJECT = """\
 # The flights of 2013: will this one arrive more than 15 minutes late? Asked an hour before its scheduled departure.
@@ -41,7 +43,30 @@ registry = "registry"
 mode = "{mode}"
 
 [admin]
-port = {admin_port}
+port = {admin_port}             # of score; watch and judge have the next two
+
+# What is watched. Months pass in seconds here: labels must outlive a watch that is weeks behind.
+
+[watch]
+segment_rows = {segment_rows}
+segment_max_s = 2               # so that the end of the stream does not wait long for the rest of its segments
+checkpoint_s = 0.25
+
+[labels]
+task = "binary"
+maturity_s = 86400              # a flight that has not landed a day after the prediction never does
+retention_s = 34560000          # 400 days
+slices = ["origin", "carrier"]
+
+[drift]
+false_alarms_per_week = 0.1     # of event time, over everything that is watched
+reference_segments = 50
+
+[alerts]
+clear_after = 8
+clear_after_s = 172800          # two days without an alarm
+cool_down_s = 86400
+remind_s = 2592000
 
 # What is looked up in Redis. The keys contain the validity of what changes, in UTC, so a value is written once, before
 # the events that may see it are sent, and never again.
@@ -124,6 +149,16 @@ _FEATURES: Sequence[tuple[str, str, str, str]] = (
 )
 
 
+def segment_rows_for(events: int) -> int:
+    """Few events in ten months need short segments, or a week would be over before one is full.
+
+    >>> [segment_rows_for(events) for events in (1, 3_000, 20_000, 100_000, 285_000)]
+    [16, 16, 32, 64, 128]
+    """
+    power = 1 << round(math.log2(math.sqrt(events) / 4)) if events > 16 * SMALLEST_SEGMENT else 0
+    return min(max(power, SMALLEST_SEGMENT), LARGEST_SEGMENT)
+
+
 def write_project(
     directory: Path,
     *,
@@ -132,6 +167,7 @@ def write_project(
     mode: str = "at_least_once",
     replication_factor: int = 1,
     admin_port: int = 0,
+    segment_rows: int = LARGEST_SEGMENT,
 ) -> Path:
     """Write `penstock.toml` into `directory`, which is made if need be, and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -142,6 +178,7 @@ def write_project(
         partitions=PARTITIONS,
         replication_factor=replication_factor,
         admin_port=admin_port,
+        segment_rows=segment_rows,
     )
     for name, kind, entity, field in _FEATURES:
         text += _LOOKED_UP.format(name=name, type=kind, entity=entity, field=field)

@@ -21,13 +21,12 @@ from penstock.streams.demo.folder import Folder, demo_folder
 from penstock.streams.demo.history import feature_columns
 from penstock.streams.demo.ledger import Account
 from penstock.streams.demo.lookups import Lookups
-from penstock.streams.demo.project import write_project
+from penstock.streams.demo.project import segment_rows_for, write_project
 from penstock.streams.demo.report import Report, auc_table, counts_table, make_report
 from penstock.streams.demo.stream import Material, stream, stretches
 from penstock.streams.demo.traffic import traffic
-from penstock.streams.demo.worker import ScoreWorker
+from penstock.streams.demo.worker import Workers, admin_port
 from penstock.streams.embedded import EmbeddedKafka, EmbeddedRedis
-from penstock.streams.embedded.processes import free_ports
 from penstock.streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 FIRST_MONTH, LAST_MONTH = 3, 12
+ALL_EVENTS = 285_000
 INTERRUPTED = 130
 
 
@@ -75,7 +75,7 @@ def run_demo(
         with _terminable():
             return _Demo(console, events, speed_up, report, keep, brokers, mode).run(data)
     except KeyboardInterrupt:
-        console.print("Interrupted: the worker, the broker and Redis have been stopped.")
+        console.print("Interrupted: the workers, the broker and Redis have been stopped.")
         return INTERRUPTED
 
 
@@ -108,20 +108,21 @@ class _Demo:
                 )
                 phases.say("Starting Redis")
                 redis = stack.enter_context(EmbeddedRedis(folder.path / "redis"))
-                [port] = free_ports(1)
+                expected = self._events or ALL_EVENTS
                 config = write_project(
                     folder.path,
                     servers=kafka.servers,
                     redis_url=redis.url,
                     mode=self._mode,
                     replication_factor=self._brokers,
-                    admin_port=port,
+                    admin_port=admin_port(),
+                    segment_rows=segment_rows_for(expected),
                 )
                 settings = Settings.load(config, environ={})
                 phases.say("Creating topics")
                 asyncio.run(topics.create(settings))
-                worker = ScoreWorker(folder, config, port)
-                stack.callback(worker.stop)
+                workers = Workers(folder, config, settings.admin)
+                stack.callback(workers.stop)
                 phases.say("Reading the flights of 2013")
                 year = load_flights()
                 lookups = Lookups.of(year)
@@ -134,13 +135,13 @@ class _Demo:
                 sent = phases.count(len(material.traffic))
                 account = asyncio.run(
                     stream(
-                        settings, material, worker,
+                        settings, material, workers,
                         speed_up=self._speed_up, keep=self._keep, say=phases.say, sent=sent,
                     )
                 )  # fmt: skip
             found = self._summary(rest, material, account)
             if self._keep:
-                self._show_around(config, settings, worker, folder)
+                self._show_around(config, settings, workers, folder)
                 _sleep_until_interrupted()
         if data is not None:
             self._console.print(f"\nEverything is in {folder.path}", soft_wrap=True)
@@ -166,12 +167,12 @@ class _Demo:
             console.print(_TRY_NEXT, soft_wrap=True)
         return found
 
-    def _show_around(self, config: Path, settings: Settings, worker: ScoreWorker, folder: Folder) -> None:
+    def _show_around(self, config: Path, settings: Settings, workers: Workers, folder: Folder) -> None:
         self._console.print(
             _LOOK_AROUND.format(
                 kafka=settings.kafka.address,
                 redis=settings.redis.url,
-                metrics=worker.address,
+                metrics=workers["score"].address,
                 config=config,
                 folder=folder.path,
             ),
@@ -202,6 +203,7 @@ def train_and_register(settings: Settings, year: Flights, lookups: Lookups, fold
             labels=past.late,
             times=past.time,
             seed=training.SEED,
+            segment_rows=settings.watch.segment_rows,
         )
     return Registry(settings.registry_location).add(package)
 

@@ -15,7 +15,7 @@ from penstock.streams.demo.outcomes import Outcomes
 from penstock.streams.demo.replay import PRODUCER_OPTIONS, Replay
 from penstock.streams.demo.report import Stretches
 from penstock.streams.demo.traffic import Traffic
-from penstock.streams.demo.worker import ScoreWorker
+from penstock.streams.demo.worker import Workers
 from penstock.streams.feature_writer import FeatureWriter
 from penstock.streams.settings import Settings
 
@@ -48,7 +48,7 @@ def stretches(records: int, speed_up: float | None) -> Stretches:
 async def stream(
     settings: Settings,
     material: Material,
-    worker: ScoreWorker,
+    workers: Workers,
     *,
     speed_up: float | None,
     keep: bool,
@@ -57,14 +57,14 @@ async def stream(
 ) -> Account:
     """Send everything and account for it. `say` hears of each phase, `sent` of each stretch of records.
 
-    Unless told to `keep` it, the worker is stopped at the end, so that whatever it still had in hand counts too.
+    Unless told to `keep` them, the workers are stopped at the end, so that what they still had in hand counts too.
     Raises WorkerFailed, UnreachableError.
     """
     topics, total = settings.topics, len(material.traffic)
     plan = stretches(total, speed_up)
 
     def progress(records: int) -> None:
-        worker.check()
+        workers.check()
         sent(records)
 
     async with (
@@ -82,8 +82,8 @@ async def stream(
             topics=topics, partitions=len(events), producer=producer, writer=writer, ledger=ledger,
         )  # fmt: skip
         say("Waiting for the score worker to load its model")
-        await worker.wait_until_ready()
-        async with _reading(outcomes, ledger, worker) as settled:
+        await workers.wait_until_ready()
+        async with _reading(outcomes, ledger, workers) as settled:
             say("Replaying March to December")
             if plan.paced_from:
                 await replay.run(0, plan.paced_from, speed_up=None, progress=progress)
@@ -96,8 +96,8 @@ async def stream(
             await settled()
             await replay.finish()
         if not keep:
-            say("Stopping the score worker")
-            await asyncio.to_thread(worker.stop)
+            say("Stopping the workers")
+            await asyncio.to_thread(workers.stop)
         await outcomes.read_to_the_end(ledger)
     return ledger.account()
 
@@ -113,7 +113,7 @@ async def _writer(settings: Settings) -> AsyncIterator[FeatureWriter]:
 
 @asynccontextmanager
 async def _reading(
-    outcomes: Outcomes, ledger: Ledger, worker: ScoreWorker
+    outcomes: Outcomes, ledger: Ledger, workers: Workers
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """Reads in the background; gives a function that waits until every record sent has come to something."""
 
@@ -128,7 +128,7 @@ async def _reading(
             await asyncio.wait([reading], timeout=0.02)
             if reading.done():
                 reading.result()
-            worker.check()
+            workers.check()
             if ledger.settled > seen:
                 seen, stalled_at = ledger.settled, loop.time() + STALL_S
 

@@ -1,44 +1,59 @@
-"""The score worker as a child process, as `penstock worker score` runs it anywhere."""
+"""The roles as child processes, each as `penstock worker ROLE` runs it anywhere."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
 
 from penstock.schemas.errors import PenstockError
 from penstock.streams.demo.folder import Folder
-from penstock.streams.embedded.processes import ServerProcess, last_lines
+from penstock.streams.embedded.processes import ServerProcess, free_ports, is_free, last_lines
+from penstock.streams.settings_sections import ROLES, AdminSettings, Role
 
 READY_DEADLINE_S = 90.0
 _POLL_S = 0.05
 
 
 class WorkerFailed(PenstockError):
-    """The score worker ended, or did not get ready in time; carries the last lines it logged.
+    """A worker ended, or did not get ready in time; carries the last lines it logged.
 
-    >>> print(WorkerFailed("ended with exit code 70", log=Path("worker.log"), tail=["no model"]))
-    The score worker ended with exit code 70. The end of worker.log:
+    >>> print(WorkerFailed("score", "ended with exit code 70", log=Path("score.log"), tail=["no model"]))
+    The score worker ended with exit code 70. The end of score.log:
       no model
     """
 
-    def __init__(self, what: str, *, log: Path, tail: list[str]) -> None:
-        self.what, self.log, self.tail = what, log, tail
+    def __init__(self, role: str, what: str, *, log: Path, tail: list[str]) -> None:
+        self.role, self.what, self.log, self.tail = role, what, log, tail
         lines = "".join(f"\n  {line}" for line in tail) or " (it is empty)"
-        super().__init__(f"The score worker {what}. The end of {log}:{lines}")
+        super().__init__(f"The {role} worker {what}. The end of {log}:{lines}")
 
 
-class ScoreWorker:
-    """Starts at once, under a watchdog: it never outlives this process."""
+def admin_port() -> int:
+    """A port for [admin]: it and those after it, which the other roles take, are free."""
+    [port] = free_ports(1)
+    while not all(is_free(port + place) for place in range(len(ROLES))):
+        [port] = free_ports(1)
+    return port
 
-    def __init__(self, folder: Folder, config: Path, port: int) -> None:
-        self.log, self.address = folder.path / "worker.log", f"http://127.0.0.1:{port}"
-        self._port = port
+
+class RoleWorker:
+    """Starts at once, under a watchdog: it never outlives this process.
+
+    Its log is ROLE.log in the demo's folder. All but score are nice: what is watched goes first.
+    """
+
+    def __init__(self, role: Role, folder: Folder, config: Path, admin: AdminSettings) -> None:
+        self.role, self.log = role, folder.path / f"{role}.log"
+        self._port = admin.port_of(role)
+        self.address = f"http://127.0.0.1:{self._port}"
+        nice = None if role == "score" else shutil.which("nice")
         self._process = ServerProcess(
-            "score worker",
-            [sys.executable, "-m", "penstock", "worker", "score", "-c", str(config)],
+            f"{role} worker",
+            [*([nice] if nice else []), sys.executable, "-m", "penstock", "worker", role, "-c", str(config)],
             directory=folder.path,
             output=self.log,
             lock=folder.lock,
@@ -53,7 +68,7 @@ class ScoreWorker:
             raise self._failure(f"ended with exit code {self._process.status}")
 
     async def wait_until_ready(self, deadline_s: float = READY_DEADLINE_S) -> None:
-        """Returns when it has a model and consumes events. Raises WorkerFailed."""
+        """Returns when it does its work: score, when it has a model and consumes events. Raises WorkerFailed."""
         deadline, answer = time.monotonic() + deadline_s, b""
         while b" 200 " not in answer[:20]:
             self.check()
@@ -61,6 +76,10 @@ class ScoreWorker:
                 raise self._failure(f"was not ready within {deadline_s:g} s")
             await asyncio.sleep(_POLL_S)
             answer = await self._ask_readiness()
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM; returns at once."""
+        self._process.ask_to_stop()
 
     def stop(self) -> None:
         """SIGTERM: it finishes and commits what is in flight. Stopping twice is fine."""
@@ -80,4 +99,32 @@ class ScoreWorker:
             writer.close()
 
     def _failure(self, what: str) -> WorkerFailed:
-        return WorkerFailed(what, log=self.log, tail=last_lines(self.log))
+        return WorkerFailed(self.role, what, log=self.log, tail=last_lines(self.log))
+
+
+class Workers:
+    """One worker of each role."""
+
+    def __init__(self, folder: Folder, config: Path, admin: AdminSettings) -> None:
+        self._all: list[RoleWorker] = []
+        for role in ROLES:
+            self._all.append(RoleWorker(role, folder, config, admin))
+
+    def __getitem__(self, role: Role) -> RoleWorker:
+        return self._all[ROLES.index(role)]
+
+    def check(self) -> None:
+        """Raises WorkerFailed unless all of them run."""
+        for worker in self._all:
+            worker.check()
+
+    async def wait_until_ready(self) -> None:
+        """Raises WorkerFailed."""
+        await asyncio.gather(*(worker.wait_until_ready() for worker in self._all))
+
+    def stop(self) -> None:
+        """All at once; returns when the last has stopped."""
+        for worker in self._all:
+            worker.ask_to_stop()
+        for worker in self._all:
+            worker.stop()

@@ -84,7 +84,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         deadline = time.monotonic() + 120
-        while not (data / "worker.log").exists():
+        while not (data / "judge.log").exists():
             assert demo.poll() is None, demo.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.02)
