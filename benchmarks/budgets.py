@@ -9,12 +9,12 @@ e-value, of each segment and feature, with a false discovery rate of 10 %.
 
 The union bound wins. It keeps the budget in every week, and finds a shift by two deviations of a segment's mean in 8
 segments, in the first week as in the fourth; by one deviation in 21 and 27. The others never alarmed falsely, but were
-blind: a false discovery rate bounds the share of false alarms among all alarms, so where nothing drifts every alarm is
-one too many, and their levels sink with every test. A hundred segments into the first week none of them found the
-shift by two deviations within half a week. What a true drift of 100 segments in the second week earns them lets LORD++
-find it in 212 and LOND in 295 segments of the fourth, SAFFRON and ADDIS in one run of four; none finds the smaller one.
-They look at one segment at a time, where evidence should add up, and what SAFFRON and ADDIS remember grows with every
-test.
+all but blind: a false discovery rate bounds the share of false alarms among all alarms, so where nothing drifts every
+alarm is one too many, and their levels sink with every test. LORD++ and LOND needed 415 segments for the shift by two
+deviations in three runs of four, the others did not find it within half a week. What a true drift of 100 segments in
+the second week earns them lets LORD++ find it in 212 and LOND in 295 segments of the fourth, SAFFRON and ADDIS in one
+run of four; by one deviation none finds it at all. They look at one segment at a time, where evidence should add up,
+and what SAFFRON and ADDIS remember grows with every test.
 """
 
 from __future__ import annotations
