@@ -123,39 +123,21 @@ def fit_reference(
     shares = (totals + 0.5 / slots) / (total + 0.5)
     variance = np.maximum(shares @ channels.T**2 - (shares @ channels.T) ** 2, 1e-300)
     measured = np.sum(rests**2, axis=0) / (total * np.maximum(1 - parameters / segments, 0.5 / segments))
-    ratio = measured / variance
-    if segments < ENOUGH:
-        ratio = np.maximum(ratio, 1.0)
-    rho, caution = _correlation(rests), CAUTION
-    if not _depends(ratio, rho, totals, segments):
-        ratio, rho, caution = (1 + ratio) / 2, rho / 2, CAUTION / 4
-    rho = np.clip(rho + (1 + 3 * rho) / segments + caution / (4 * np.sqrt(segments)), 0.0, 0.98)
-    memory = (1 + rho) / (1 - rho)
-    widened = ratio * memory * (1 + caution * np.sqrt(2 * memory / segments))
-    dispersion = np.maximum(widened, 1.0)
-    _borrow(dispersion, totals, degrees)
-
+    dispersion, excess = _dispersion(measured / variance, rests, totals, segments)
     errors = cautious(segments) * np.sqrt(dispersion * variance * parameters / total)
     size = total / segments
     tilts, costs = np.full((degrees, len(TILTS)), np.nan), np.zeros((degrees, 2, len(TILTS)))
-    for degree in range(degrees):
-        if not scores[degree].any():
-            continue
-        spread = size * variance[degree] / dispersion[degree]
-        most = 1 / np.sqrt(spread) if dispersion[degree] > DEPENDENT else np.inf
+    for degree in np.flatnonzero(scores.any(axis=1)):
+        deviation_of_sums = np.sqrt(size * variance[degree] / dispersion[degree])
+        most = 1 / deviation_of_sums if dispersion[degree] > DEPENDENT else np.inf
         distinct = np.unique(np.minimum(TILTS, most).round(6))
         tilts[degree, : len(distinct)] = distinct
         centred = scores[degree] - means[0, degree]
-        excess = max(dispersion[degree] / max(ratio[degree], 1e-12), 1.0)
-        for side, sign in enumerate((1.0, -1.0)):
-            tilted = sign * distinct
-            powers = np.outer(tilted, centred)
-            largest = powers.max(axis=1, keepdims=True)  # else a value far out overflows
-            exact = largest[:, 0] + np.log(np.exp(powers - largest) @ shares / shares.sum())
-            steps = np.outer(tilted, rests[:, degree]) / dispersion[degree]
-            peak = steps.max(axis=1, keepdims=True)
-            empirical = peak[:, 0] + np.log(np.exp(steps - peak).mean(axis=1))
-            empirical *= excess * dispersion[degree] / size
+        busiest = _busiest(rests[:, degree], rows, expected[:, degree]) if parameters[degree] > 1 else 1.0
+        for side, tilted in enumerate((distinct, -distinct)):
+            exact = busiest * (_log_mean_exp(np.outer(tilted, centred), shares))
+            scaled = np.outer(tilted, rests[:, degree]) / dispersion[degree]
+            empirical = _log_mean_exp(scaled, np.ones(len(rows))) * excess[degree] * dispersion[degree] / size
             cost = np.maximum(exact, np.minimum(empirical, 3 * exact))
             costs[degree, side, : len(distinct)] = cost + distinct * errors[degree]
     limits = np.where(dispersion[:degrees] > DEPENDENT, CLIP * np.sqrt(np.maximum(measured[:degrees], 1e-12)), np.inf)
@@ -201,11 +183,39 @@ def normal_scores(totals: NDArray[np.int64], signal: Signal) -> Floats:
     return scores
 
 
-def _correlation(rests: Floats) -> Floats:
-    """[C] of neighbouring segments' sums."""
-    squares = np.maximum(np.sum(rests**2, axis=0), 1e-300)
-    correlation: Floats = np.sum(rests[1:] * rests[:-1], axis=0) / squares
-    return correlation
+def _dispersion(ratio: Floats, rests: Floats, totals: NDArray[np.int64], segments: float) -> tuple[Floats, Floats]:
+    """[C] long-run variance of segments' sums over that of independent rows, and by how much it exceeds their variance.
+
+    The latter takes the sums as AR(1), their lag-one correlation corrected for its bias (Kendall 1954). Both are taken
+    some standard errors larger than estimated: fewer, and half-way to one, where no channel looks dependent.
+    """
+    if segments < ENOUGH:
+        ratio = np.maximum(ratio, 1.0)
+    rho = np.sum(rests[1:] * rests[:-1], axis=0) / np.maximum(np.sum(rests**2, axis=0), 1e-300)
+    caution = CAUTION
+    if not _depends(ratio, rho, totals, segments):
+        ratio, rho, caution = (1 + ratio) / 2, rho / 2, CAUTION / 4
+    rho = np.clip(rho + (1 + 3 * rho) / segments + caution / (4 * np.sqrt(segments)), 0.0, 0.98)
+    memory = (1 + rho) / (1 - rho)
+    widened = ratio * memory * (1 + caution * np.sqrt(2 * memory / segments))
+    dispersion = np.maximum(widened, 1.0)
+    _borrow(dispersion, totals, len(ratio) - len(totals))
+    return dispersion, np.maximum(dispersion / np.maximum(ratio, 1e-12), 1.0)
+
+
+def _log_mean_exp(powers: Floats, weights: Floats) -> Floats:
+    """[n] logarithm of the weighted mean over the columns of exp([n, columns])."""
+    largest = powers.max(axis=1, keepdims=True)  # else a value far out overflows
+    mean: Floats = largest[:, 0] + np.log(np.exp(powers - largest) @ weights / weights.sum())
+    return mean
+
+
+def _busiest(rests: Floats, rows: Floats, expected: Floats) -> float:
+    """How much more a third of a season's phases varies than all: where the mean is high, so often is the spread."""
+    thirds = np.array_split(np.argsort(expected, kind="stable"), 3)
+    variances = [float(np.sum(rests[third] ** 2) / max(np.sum(rows[third]), 1.0)) for third in thirds]
+    overall = float(np.sum(rests**2) / np.sum(rows))
+    return max(*variances, overall) / overall if overall > 0 else 1.0
 
 
 def _depends(ratio: Floats, rho: Floats, totals: NDArray[np.int64], segments: float) -> bool:

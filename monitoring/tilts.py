@@ -124,11 +124,11 @@ def _slot_bets(
     error = cautious(reference.segments) * np.sqrt(share * (1 - share) * dispersion * parameters / rows)
     mean = float(reference.means[0, channel])
     swing = float(np.abs(reference.means[1:, channel]).sum())
-    high = min(share + error + (3 * dispersion / rows if held < RARE else 0.0), 0.95)
+    high = max(min(share + error + (3 * dispersion / rows if held < RARE else 0.0), 0.95), mean)
     rising = SYSTEM_ODDS if is_system else SLOT_ODDS if dispersion <= DEPENDENT else SLOT_ODDS[:1]
     bets = [(channel, *_bet(np.log(odds), mean, high, swing, dispersion)) for odds in rising if share < 0.9]
     if share * rows / reference.segments > 0.2 and held > RARE and rows - held > RARE * dispersion:
-        low = max(share - error, 1e-12)
+        low = min(max(share - error, 1e-12), mean)
         bets.append((channel, *_bet(-np.log(FALLING_ODDS), mean, low, swing, dispersion)))
     return bets
 
