@@ -186,4 +186,12 @@ def _figure(cause: Cause) -> str | None:
             return "mean"
     shares = [name for name in figures if name.startswith("share")]
     best = _FIGURES.get(cause.aspect, (cause.aspect,))
-    return next((name for name in (*best, *shares, *figures) if name in figures), None)
+    moved = sorted(figures, key=lambda name: -_moved(cause.before.get(name), cause.after[name]))
+    return next((name for name in (*best, *shares, *moved) if name in figures), None)
+
+
+def _moved(before: float | None, after: float) -> float:
+    """By which part of itself a figure has changed."""
+    if before is None or before == after:
+        return 0.0
+    return abs(after - before) / max(abs(before), abs(after))

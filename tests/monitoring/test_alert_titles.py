@@ -87,6 +87,13 @@ Figures = dict[str, float]
             {"outputs": 3, "limit": 1},
             "outputs that are not finite, in score: 3 (limit 1)",
         ),
+        (
+            "feature:wind",
+            "shape",
+            {"missing": 0.0, "mean": 10.0, "deviation": 5.0},
+            {"missing": 0.0, "mean": 10.1, "deviation": 2.5},
+            "wind: deviation 5 → 2.5 (shape)",
+        ),
         ("feature:ssn", "categories", {}, {}, "ssn: categories changed"),
         ("score:champion", "fault", {}, {}, "scores of champion: fault"),
     ],
