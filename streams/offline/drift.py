@@ -18,9 +18,11 @@ from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
 from penstock.monitoring.judging import Judge
 from penstock.schemas.columns import MISSING_INTEGER, Columns, Layout
 from penstock.schemas.profile import ReferenceProfile
+from penstock.schemas.summaries import Summary
 from penstock.streams.offline.blocks import block_of, summaries_of
 from penstock.streams.offline.findings import Finding, Findings
 from penstock.streams.offline.inputs import (
+    SEGMENTS,
     arrow_table,
     check_columns,
     outcomes_in,
@@ -129,21 +131,28 @@ def drift(
         segment_rows=segment_rows,
     )
     rest = 1 - (parts["joint_drift"] if by_row else 0) - parts.get("concept_drift", 0)
-    judge = _judge(profile, segment_rows, false_alarms_per / rest)
-    stream = slice(reference_rows, None)
-    block = block_of(
-        columns.take(stream),
-        times[stream],
-        None if scores is None else scores[stream],
-        variant=prediction or "",
-        reference=_REFERENCE,
-    )
+    judge = _judge(profile, segment_rows, false_alarms_per / rest, timed=time is not None)
     binning = Binning.of(columns.layout, (), profile, reference=_REFERENCE)
-    kinds = {"feature", "length", *(["score"] if scores is not None else []), *([] if by_row else ["distance"])}
-    for summary in summaries_of(block, binning, segment_rows):
-        signals = {name: found for name, found in summary.signals.items() if name.partition(":")[0] in kinds}
-        alarmed = judge.alarms(msgspec.structs.replace(summary, signals=signals))
-        findings.observe(summary.segment, alarmed, joint)
+
+    def counted(part: slice, kinds: Collection[str]) -> Iterator[Summary]:
+        block = block_of(
+            columns.take(part),
+            times[part],
+            None if scores is None else scores[part],
+            variant=prediction or "",
+            reference=_REFERENCE,
+        )
+        for summary in summaries_of(block, binning, segment_rows):
+            signals = {name: found for name, found in summary.signals.items() if name.partition(":")[0] in kinds}
+            yield msgspec.structs.replace(summary, signals=signals)
+
+    learnt = {"length", *([] if by_row else ["distance"])}  # of these the profile knows nothing
+    for summary in counted(known, learnt):
+        judge.alarms(summary)
+    for summary in counted(
+        slice(reference_rows, None), {"feature", *(["score"] if scores is not None else []), *learnt}
+    ):
+        findings.observe(summary.segment, judge.alarms(summary), joint)
         tell("Comparing segments", summary.last_offset, rows)
     findings.finish()
 
@@ -176,16 +185,15 @@ def _shares(layout: Layout, *, scored: bool, joint: bool, labelled: bool) -> dic
     return shares({"data_drift": features, "score_drift": scored, "joint_drift": joint, "concept_drift": labelled})
 
 
-def _judge(profile: ReferenceProfile, segment_rows: int, false_alarms_per: float) -> Judge:
-    return Judge(
-        DriftConfig(
-            segment_rows=segment_rows, false_alarms_per_week=1.0, segments_per_week=false_alarms_per / segment_rows
-        ),
-        LabelsConfig(),
-        AlertsConfig(),
-        pipeline="",
-        profile=lambda _: profile,
+def _judge(profile: ReferenceProfile, segment_rows: int, false_alarms_per: float, *, timed: bool) -> Judge:
+    config = DriftConfig(
+        segment_rows=segment_rows,
+        false_alarms_per_week=1.0,
+        segments_per_week=false_alarms_per / segment_rows,
+        reference_segments=min(profile.rows // segment_rows, SEGMENTS),
+        detectors={} if timed else {"rows": ()},
     )
+    return Judge(config, LabelsConfig(), AlertsConfig(), pipeline="", profile=lambda _: profile)
 
 
 def _silent(sentence: str, done: int, total: int) -> None:

@@ -14,7 +14,7 @@ from penstock.streams.offline.outcomes import Outcomes, outcomes_of
 from penstock.streams.offline.table_columns import times_of
 
 _FEWEST_SEGMENTS = 50
-_SEGMENTS = 200
+SEGMENTS = 200
 """Of the reference, where it is long enough: so many tell autocorrelation from noise."""
 _FEWEST_ROWS, _LEAST_USUAL_ROWS, _USUAL_ROWS, _MOST_ROWS = 16, 50, 512, 65_535
 
@@ -70,7 +70,7 @@ def segment_rows_for(wanted: int | None, reference_rows: int, place: str) -> int
             fix="With fewer, drift cannot be told from chance.",
         )  # fmt: skip
     if wanted is None:
-        return int(np.clip(reference_rows // _SEGMENTS, min(_LEAST_USUAL_ROWS, most), _USUAL_ROWS))
+        return int(np.clip(reference_rows // SEGMENTS, min(_LEAST_USUAL_ROWS, most), _USUAL_ROWS))
     if not _FEWEST_ROWS <= wanted <= most:
         raise ConfigurationError(
             place, "segment", found=f"{wanted} rows", expected=f"{_FEWEST_ROWS} to {most}",
