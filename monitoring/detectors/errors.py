@@ -7,7 +7,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from river.base import BinaryDriftDetector
 
+from penstock.monitoring.detectors.dispersion import Dispersion
 from penstock.monitoring.detectors.state import UnreadableState, decode, encode
+
+_LONG_RUN = 32
+"""Rows from which on a run tells how much counts vary."""
 
 
 class BernoulliCUSUM(BinaryDriftDetector):
@@ -21,7 +25,8 @@ class BernoulliCUSUM(BinaryDriftDetector):
     starts the baseline afresh, so that later rises are judged by the better rate.
 
     `update(x)` takes one row as River's detectors do, and after an alarm the next update starts anew;
-    `update_counts(rows, errors)` takes a run of rows at once.
+    `update_counts(rows, errors)` takes a run of rows at once. Counts of long runs vary more than independent errors
+    would (a bad day, a bad shift): by how much, φ, is learnt from the runs themselves, and divides their evidence.
 
     Args:
     false_alarm_every
@@ -74,7 +79,7 @@ class BernoulliCUSUM(BinaryDriftDetector):
         self.patience = patience
         self.skipped = 0
         self._logs = [math.log(r) for r in odds]
-        self._reset()
+        self.reset()
 
     def _reset(self) -> None:
         super()._reset()
@@ -94,6 +99,7 @@ class BernoulliCUSUM(BinaryDriftDetector):
     def reset(self) -> None:
         """Forget the baseline and what was seen, but not how much was skipped."""
         self._reset()
+        self._dispersion = Dispersion()
 
     @property
     def statistic(self) -> float:
@@ -147,17 +153,22 @@ class BernoulliCUSUM(BinaryDriftDetector):
         if self._rows + self._pending_rows >= self.warm_up and self._rows:
             p = self._high
             threshold = self.threshold
+            phi = 1.0
+            if rows >= _LONG_RUN:
+                phi = self._dispersion.phi
+                self._dispersion.see(rows, errors, self._errors / self._rows)
             for j, r in enumerate(self.odds):
-                w = max(0.0, self._sums[j]) + errors * self._logs[j] - rows * math.log1p(p * (r - 1.0))
+                w = max(0.0, self._sums[j]) + (errors * self._logs[j] - rows * math.log1p(p * (r - 1.0))) / phi
                 self._sums[j] = w
                 run, run_errors = self._runs[j]
                 self._runs[j] = (run + rows, run_errors + errors) if w > 0.0 else (0, 0)
                 risen = risen or w > 0.0
                 self._drift_detected = self._drift_detected or w > threshold
-            self._fall = max(0.0, self._fall) - errors * math.log(2.0) - rows * math.log1p(-self._low / 2.0)
+            self._fall = max(0.0, self._fall) - (errors * math.log(2.0) + rows * math.log1p(-self._low / 2.0)) / phi
         self._pending_rows += rows
         self._pending_errors += errors
         if self._drift_detected:
+            self._dispersion.learn()
             return
         if self._fall > self.threshold:
             self._reset()
@@ -165,6 +176,7 @@ class BernoulliCUSUM(BinaryDriftDetector):
             self._learn()
 
     def _learn(self) -> None:
+        self._dispersion.learn()
         self._rows += self._pending_rows
         self._errors += self._pending_errors
         self._pending_rows = self._pending_errors = 0
@@ -177,7 +189,8 @@ class BernoulliCUSUM(BinaryDriftDetector):
 
     def snapshot(self) -> bytes:
         parameters = self._get_params()
-        return encode(self.name, parameters, {field: getattr(self, field) for field in _STATE})
+        state: dict[str, Any] = {field: getattr(self, field) for field in _STATE}
+        return encode(self.name, parameters, state | {"dispersion": vars(self._dispersion)})
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
@@ -188,6 +201,7 @@ class BernoulliCUSUM(BinaryDriftDetector):
             detector = cls(**parameters)
             for field in _STATE:
                 setattr(detector, field, snapshot.state[field])
+            detector._dispersion = Dispersion(**snapshot.state["dispersion"])
             detector._runs = [(rows, errors) for rows, errors in detector._runs]
         except (KeyError, TypeError) as error:
             raise UnreadableState(cls.name, f"a field is missing or wrong ({error})") from error

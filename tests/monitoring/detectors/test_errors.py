@@ -94,3 +94,34 @@ def test_the_budget_may_move_while_it_runs() -> None:
     strict = detector.threshold
     detector.false_alarm_every = 1e3
     assert detector.threshold == pytest.approx(strict - np.log(1e3))
+
+
+def wandering(seed: int, segments: int, rows: int = 512) -> list[int]:
+    """Errors per segment at a rate of about 20 % that has good and bad segments, and good and bad times."""
+    rng = np.random.default_rng(seed)
+    mood, rates = 0.0, []
+    for _ in range(segments):
+        mood = 0.8 * mood + rng.normal(0, 0.12)
+        rates.append(1.0 / (1.0 + np.exp(1.4 - mood - rng.normal(0, 0.2))))
+    return [int(count) for count in rng.binomial(rows, rates)]
+
+
+def test_counts_that_vary_more_than_chance_keep_to_the_budget() -> None:
+    detector, found = BernoulliCUSUM(512 * 500), 0
+    for count in wandering(8, 3_000):
+        detector.update_counts(512, count)
+        found += detector.drift_detected
+    assert found <= 6
+
+
+def test_what_is_known_of_their_variation_survives_a_restart() -> None:
+    counts = [*wandering(9, 300), *[250] * 20]
+    detector = BernoulliCUSUM(512 * 500)
+    for count in counts[:150]:
+        detector.update_counts(512, count)
+    restored = BernoulliCUSUM.restore(detector.snapshot())
+    for count in counts[150:]:
+        for each in (detector, restored):
+            each.update_counts(512, count)
+        assert restored.snapshot() == detector.snapshot()
+        assert restored.drift_detected == detector.drift_detected
