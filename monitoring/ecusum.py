@@ -64,7 +64,8 @@ class HistogramMonitor:
         features: F, over how many signals the budget is spread, if they are more than are watched here.
         reference_segments: of a signal without a reference.
 
-    After an alarm that signal alone learns a new reference from the next 50 segments, rebuilt at 100, 200, 400, 800.
+    After an alarm that signal alone learns a new reference from the next 50 segments, rebuilt at 100, 200, 400, 800;
+    if it is back to what it was by then, as after a fault, the old one serves on.
 
     >>> x = Signal("feature:x", "categories", np.empty(0), values=("a", "b"))
     >>> monitor = HistogramMonitor({x.name: x}, {}, segments_per_alarm=1000, features=1, reference_segments=50)
@@ -153,9 +154,8 @@ class HistogramMonitor:
                 # Evidence that builds up would be lost by a new reference, and partly become its norm.
                 if one.learner.due and not excess[place] > -self.level / 2:
                     self._learn(place, one, one.learner)
-        for place in alarmed:
-            self._bets.clear(place)
-            watched[place].reference, watched[place].learner = None, Learner(REBUILDS[0])
+        for place, alarm in zip(alarmed, alarms, strict=True):
+            self._start_over(place, alarm)
         return sorted(alarms, key=lambda alarm: -alarm.contribution)
 
     def snapshot(self) -> bytes:
@@ -193,10 +193,19 @@ class HistogramMonitor:
             self._bets.age[place, : len(one.age)] = one.age
 
     def _learn(self, place: int, one: _Watched, learner: Learner) -> None:
-        one.reference = learner.build(one.signal)
-        self._bets.place(place, one.signal, one.reference)
-        if learner.done:
+        back = learner.is_back(one.signal, self.level)
+        one.reference = learner.before if back else learner.build(one.signal)
+        learner.before = None
+        if one.reference is not None:
+            self._bets.place(place, one.signal, one.reference)
+        if back or learner.done:
             one.learner = None
+
+    def _start_over(self, place: int, alarm: Alarm) -> None:
+        one = self._state.watched[place]
+        before = one.reference if one.learner is None else None
+        one.reference, one.learner = None, Learner(REBUILDS[0], before=before, doubt=alarm.since)
+        self._bets.clear(place)
 
     def _alarm(self, place: int, time_ms: int) -> Alarm:
         one = self._state.watched[place]

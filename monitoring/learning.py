@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.monitoring.betting import Bets
 from penstock.monitoring.reference import HistogramReference, fit_reference
 from penstock.schemas.summaries import FIXED_POINT, Signal, SignalCounts
 
@@ -17,6 +18,8 @@ class Learner(msgspec.Struct):
     """Keeps the counts of up to `REBUILDS[-1]` segments of one signal: 4 bytes per slot and segment.
 
     first   segments before the first reference
+    before  the reference that an alarm left behind
+    doubt   rows that it took to tell that it no longer holds; on twice as many it may be shown to hold again
     """
 
     first: int
@@ -26,6 +29,8 @@ class Learner(msgspec.Struct):
     sum_z: int = 0
     sum_z2: int = 0
     due: bool = False
+    before: HistogramReference | None = None
+    doubt: int = 0
 
     def add(self, counts: SignalCounts, time_ms: int) -> None:
         """Take one segment of the signal; `due` tells when to build."""
@@ -43,6 +48,26 @@ class Learner(msgspec.Struct):
     def done(self) -> bool:
         """Whether nothing is left to learn."""
         return len(self.counts) >= max(self.first, REBUILDS[-1])
+
+    def is_back(self, signal: Signal, level: float) -> bool:
+        """Whether the change was an episode: lately, and for at least half the time, the signal is what it was before.
+
+        Half the `level` (nats, `HistogramMonitor.level`) of evidence against it is enough to say no.
+        """
+        if self.before is None or len(self.counts) != self.first:
+            return False
+        bets = Bets()
+        bets.add(len(self.counts[0]))
+        bets.place(0, signal, self.before)
+        quiet = quiet_rows = 0
+        for counts, time_ms in zip(self.counts, self.times_ms, strict=True):
+            bets.slots[0] = counts
+            rows = counts.sum(dtype=np.int64)
+            quiet, quiet_rows = quiet + 1, quiet_rows + int(rows)
+            if bets.advance(np.array([rows]), time_ms, level / 2)[0] > 0:
+                bets.evidence[0] = 0
+                quiet = quiet_rows = 0
+        return 2 * quiet >= self.first and quiet_rows >= 2 * self.doubt
 
     def build(self, signal: Signal) -> HistogramReference:
         """The reference of what was learnt so far."""

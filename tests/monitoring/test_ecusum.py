@@ -159,6 +159,14 @@ def test_after_an_alarm_that_signal_alone_gets_a_new_reference() -> None:
     assert again[0].before["mean"] == pytest.approx(1, abs=0.02)
 
 
+def test_after_a_fault_the_old_reference_serves_on() -> None:
+    monitor = watch(X)
+    assert [place for place, _ in run(monitor, [*[ALL_MISSING] * 12, *segments(23, 300)])] == [0]
+    [(place, alarm)] = run(monitor, [ALL_MISSING])
+    assert (place, alarm.before["missing"]) == (0, 0)
+    assert len(monitor.snapshot()) < 4000
+
+
 def test_without_a_reference_it_learns_one() -> None:
     signal = Signal("feature:colour", "categories", np.empty(0), values=("red", "blue"))
     monitor = HistogramMonitor({signal.name: signal}, {}, segments_per_alarm=1000, features=30, reference_segments=60)
