@@ -25,6 +25,7 @@ from penstock.streams.offline.inputs import (
     SEGMENTS,
     arrow_table,
     check_columns,
+    check_something_is_watched,
     outcomes_in,
     segment_rows_for,
     times_in,
@@ -102,7 +103,8 @@ def drift(
     (5050, 'price: mean 39.92 → 45.35 (location)')
     """
     tell = on_progress or _silent
-    whole, reference_rows, before = with_reference(arrow_table(table), reference, place)
+    arrow = arrow_table(table)
+    whole, reference_rows, before = with_reference(arrow, reference, place)
     check_columns(whole, place, label=label, prediction=prediction, time=time, ignore=ignore)
     rows = whole.num_rows - reference_rows
     segment_rows = segment_rows_for(segment_rows, reference_rows, place)
@@ -110,6 +112,10 @@ def drift(
     scores = None if outcomes is None else outcomes.scores
     apart = {name for name in (time, prediction if scores is not None else None) if name}
     columns, left_out = features_of(whole, reference_rows=reference_rows, ignore={*ignore, *apart})
+    left_out |= {
+        name: "the reference does not have it" for name in arrow.column_names if name not in whole.column_names
+    }
+    check_something_is_watched({*columns.layout.names, *apart} - {time}, left_out, place)
     times = np.arange(whole.num_rows) if time is None else times_in(whole, time, place)
     findings = Findings(before, segment_rows, rows)
 

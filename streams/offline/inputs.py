@@ -61,6 +61,15 @@ def check_columns(
         raise ConfigurationError(place, other, found=None, expected=f"a column beside {given} {names[given]!r}")
 
 
+def check_something_is_watched(watched: Collection[str | None], left_out: Mapping[str, str], place: str) -> None:
+    """Raises ConfigurationError, with the reasons, when no column is left."""
+    if not watched:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "all are ignored"
+        raise ConfigurationError(
+            place, "columns", found=f"left out ({reasons})", expected="at least one of numbers, booleans or categories"
+        )
+
+
 def segment_rows_for(wanted: int | None, reference_rows: int, place: str) -> int:
     """The rows of a segment: those that are wanted where they do, or a 200th of the reference, within bounds."""
     most = min(reference_rows // _FEWEST_SEGMENTS, _MOST_ROWS)

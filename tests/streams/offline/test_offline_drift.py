@@ -140,6 +140,30 @@ def test_a_table_of_its_own_can_be_the_reference() -> None:
     assert 1_500 < found.row <= 1_550
 
 
+def test_a_column_that_the_reference_lacks_is_left_out() -> None:
+    report = drift({**table(), "new": np.arange(ROWS) % 7}, reference=table())
+
+    assert report.left_out == {"new": "the reference does not have it"}
+
+
+def test_times_tell_a_burst_of_rows() -> None:
+    seconds = np.arange(40_000)
+    times = np.where(seconds < 35_000, seconds * 60, 35_000 * 60 + (seconds - 35_000) * 6)
+    random = np.random.default_rng(5)
+    changed = {"time": 1_357_034_400 + times + random.integers(0, 60, 40_000), "price": random.normal(size=40_000)}
+
+    report = drift(changed, reference=30_000, time="time")
+
+    assert {found.alert.family for found in report.findings} == {"volume"}
+
+
+def test_one_outlier_of_any_kind_is_no_drift() -> None:
+    changed = table()
+    changed["price"][CHANGE : CHANGE + 3] = np.inf, 1e300, np.nan
+
+    assert drift(changed, reference=REFERENCE).findings == []
+
+
 def test_a_pandas_frame_and_an_arrow_table_say_the_same() -> None:
     changed = table()
     changed["price"][CHANGE:] += 10
@@ -158,6 +182,7 @@ def test_a_pandas_frame_and_an_arrow_table_say_the_same() -> None:
         ({"reference": REFERENCE, "label": "price"}, "prediction is missing or unknown; expected a column"),
         ({"reference": REFERENCE, "label": "price", "prediction": "airport"}, "expected both classes, or both numbers"),
         ({"reference": REFERENCE, "time": "airport"}, "expected timestamps, dates"),
+        ({"reference": REFERENCE, "ignore": list(table())}, "columns is left out (all are ignored)"),
         ({"reference": REFERENCE, "ignore": ["id"]}, "ignore is 'id'; expected one of its columns"),
     ],
 )  # fmt: skip
