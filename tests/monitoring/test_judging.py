@@ -79,9 +79,8 @@ def test_each_part_of_a_segment_counts_once() -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 159, 160, 161, 163, 240, 242, 319])
 def test_a_restored_judge_comes_to_the_same_alerts(cut: int) -> None:
-    inputs = everything(80)
-    whole, before, after = judge(labels=SLICED), judge(labels=SLICED), judge(labels=SLICED)
-    expected = [alert for each in inputs for alert in apply(whole, each)]
+    inputs, (expected, snapshot) = everything(80), undisturbed()
+    before, after = judge(labels=SLICED), judge(labels=SLICED)
 
     found = [alert for each in inputs[:cut] for alert in apply(before, each)]
     after.restore(before.snapshot())
@@ -89,7 +88,14 @@ def test_a_restored_judge_comes_to_the_same_alerts(cut: int) -> None:
 
     assert found == expected
     assert {alert.family for alert in expected} >= {"data_drift", "concept_drift", "operations"}
-    assert after.snapshot() == whole.snapshot()
+    assert after.snapshot() == snapshot
+
+
+@cache
+def undisturbed() -> tuple[list[Alert], bytes]:
+    """What a judge says that is never restored, and its state in the end."""
+    whole = judge(labels=SLICED)
+    return [alert for each in everything(80) for alert in apply(whole, each)], whole.snapshot()
 
 
 SLICED = LabelsConfig(slices=("airport",), bucket_s=DAY / 1000)
