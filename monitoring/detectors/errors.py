@@ -185,7 +185,7 @@ class BernoulliCUSUM(BinaryDriftDetector):
             self._rows = float(self.memory)
         p = (self._errors + 1.0) / (self._rows + 2.0)
         error = math.sqrt(p * (1.0 - p) / (self._rows + 2.0))
-        self._high, self._low = min(0.98, p + error), max(1e-4, p - error)
+        self._high, self._low = min(1.0, p + error), max(1e-4, p - error)
 
     def snapshot(self) -> bytes:
         parameters = self._get_params()

@@ -34,6 +34,14 @@ def test_false_alarms_keep_to_the_budget(rate: float) -> None:
     assert len(alarms(BernoulliCUSUM(1_000), errors(1, (60_000, rate)))) <= 60
 
 
+@pytest.mark.parametrize(("rows", "errors"), [(1, 1), (15, 15), (512, 512), (512, 511), (512, 0)])
+def test_what_always_was_so_is_no_rise(rows: int, errors: int) -> None:
+    detector = BernoulliCUSUM(1e5)
+    for _ in range(20_000 // rows + 20):
+        detector.update_counts(rows, errors)
+        assert not detector.drift_detected
+
+
 @pytest.mark.parametrize(("before", "after", "within"), [(0.1, 0.9, 40), (0.1, 0.2, 800), (0.02, 0.04, 5_000)])
 def test_a_rise_is_found_and_described(before: float, after: float, within: int) -> None:
     detector = BernoulliCUSUM(1e6)
