@@ -87,7 +87,7 @@ class Operations(msgspec.Struct):
     """The rules' state over all workers: bounded by the workers that speak and the partitions.
 
     >>> operations = Operations()
-    >>> reading = OperationalReading("score", "a", 1357034400000, 10_000, events=100, dead_letters={"decode": 3})
+    >>> reading = OperationalReading("score", "a", 1357034400000, 10_000, events=200, dead_letters={"decode": 6})
     >>> [alarm] = operations.apply(reading, OperationsConfig())
     >>> alarm.signal, alarm.after
     ('dead_letters:score', {'share': 0.03, 'limit': 0.01, 'workers': 1.0})
@@ -146,8 +146,13 @@ def _follow(state: Watched, rule: Rule, value: float, time: int) -> None:
     state.on = state.high >= rule.readings or (state.on and value >= rule.clear_at)
 
 
+_FEW = 5
+"""Fewer dead letters are chance: one bad event among sixty is no trouble."""
+
+
 def _dead_letters(reading: OperationalReading) -> float | None:
-    return sum(reading.dead_letters.values()) / reading.events if reading.events else None
+    dead = sum(reading.dead_letters.values())
+    return (dead / reading.events if dead >= _FEW else 0.0) if reading.events else None
 
 
 def _redis(reading: OperationalReading) -> float | None:

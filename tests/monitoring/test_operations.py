@@ -35,7 +35,7 @@ def test_a_service_that_is_well_raises_nothing() -> None:
     ("bad", "signal"),
     [
         ({"non_finite": 1}, "non_finite:score"),
-        ({"events": 100, "dead_letters": {"decode": 2}}, "dead_letters:score"),
+        ({"events": 500, "dead_letters": {"decode": 6}}, "dead_letters:score"),
         ({"windows": 10, "redis_failures": 1}, "redis:score"),
         ({"label_age_ms": 3 * 24 * 3600 * 1000}, "label_age:score"),
     ],
@@ -67,6 +67,10 @@ def test_an_alarm_lasts_until_the_figure_is_well_below_its_limit() -> None:
     assert service.say(40, behind_ms=30_000) == set()
 
 
+def test_a_few_dead_letters_are_chance() -> None:
+    assert Service().say(0, events=60, dead_letters={"decode": 1}) == set()
+
+
 def test_no_event_says_nothing_about_dead_letters() -> None:
     service = Service()
     service.say(0, events=100, dead_letters={"decode": 50})
@@ -96,7 +100,7 @@ def test_roles_do_not_stand_in_for_each_other() -> None:
 
 def test_the_worst_worker_is_shown_and_how_many_there_are() -> None:
     operations = Operations()
-    for worker, share in (("a", 2), ("b", 50)):
+    for worker, share in (("a", 5), ("b", 50)):
         reading = OperationalReading("score", worker, 0, 10_000, events=100, dead_letters={"decode": share})
         alarms = operations.apply(reading, CONFIG)
 
