@@ -119,9 +119,14 @@ class BucketTests:
         newest = max(self._watermarks.values())
         waited_for = (mark for mark in self._watermarks.values() if mark > newest - _LAGGARD * self._width)
         complete = min(waited_for) - self._width
-        due = sorted({bucket for bucket, _, _ in self._groups})
-        due = [bucket for bucket in due if bucket <= complete or len(due) > _OPEN_BUCKETS]
-        return [alarm for bucket in due for alarm in self._close(bucket, alarms_per_test)]
+        waiting = sorted({bucket for bucket, _, _ in self._groups})
+        too_many = len(waiting) - _OPEN_BUCKETS
+        return [
+            alarm
+            for place, bucket in enumerate(waiting)
+            if bucket <= complete or place < too_many
+            for alarm in self._close(bucket, alarms_per_test)
+        ]
 
     @property
     def sizes(self) -> Counter[Family]:

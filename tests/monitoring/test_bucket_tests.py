@@ -81,6 +81,15 @@ def test_a_bucket_is_tested_when_every_partition_that_speaks_has_passed_it() -> 
     assert "airport=JFK" in {alarm.slice for _, alarm in told}
 
 
+def test_buckets_that_nobody_completes_are_bounded() -> None:
+    tests = BucketTests(CONFIG)
+
+    for day in days(0.1, 0.1, 500):
+        run([msgspec.structs.replace(day, watermark=0)], tests)
+
+    assert len({bucket for bucket, _, _ in tests._groups}) == 400
+
+
 def test_state_is_restored_exactly() -> None:
     stream = [*days(0.1, 0.1, 20), *days(0.3, 0.1, 5, start=20)]
     before, after = BucketTests(CONFIG), BucketTests(CONFIG)

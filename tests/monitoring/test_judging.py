@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 import msgspec
@@ -25,6 +25,10 @@ def unit_change(rows: Columns) -> None:
 
 def half_missing(rows: Columns) -> None:
     rows.floats[::2, 0] = np.nan
+
+
+def dearer(rows: Columns) -> None:
+    rows.floats[:, 0] += 10
 
 
 def calm(_: Columns) -> None:
@@ -118,6 +122,33 @@ def apply(judging: Judge, each: Summary | QualitySummary | OperationalReading) -
     if isinstance(each, Summary):
         return judging.apply(each)
     return judging.apply_quality(each) if isinstance(each, QualitySummary) else judging.operations(each)
+
+
+@pytest.mark.parametrize("cut", [20, 45, 62])
+def test_a_judge_that_is_still_learning_is_restored_too(cut: int) -> None:
+    config = DriftConfig(
+        reference_segments=50,
+        detectors={"feature:price": ("ecusum", "adwin"), "errors:*": ("bernoulli_cusum", "hddm_w"), "length:*": ()},
+    )
+
+    def inputs() -> Iterator[Summary | QualitySummary]:
+        for segment in range(80):
+            yield summary(block(segment, change=dearer if segment >= 60 else calm), known=None)
+            yield quality(segment, rows=100, wrong=10 if segment < 60 else 40)
+
+    def run(cut: int | None) -> list[Alert]:
+        judging = judge(config, known=lambda _: None)
+        alerts = []
+        for place, each in enumerate(inputs()):
+            if place == cut:
+                snapshot = judging.snapshot()
+                judging = judge(config, known=lambda _: None)
+                judging.restore(snapshot)
+            alerts += apply(judging, each)
+        return alerts
+
+    assert run(2 * cut) == run(None)
+    assert {cause.detector for alert in run(None) for cause in alert.causes} >= {"ecusum", "bernoulli_cusum"}
 
 
 def test_a_snapshot_that_is_none_is_refused() -> None:
