@@ -86,8 +86,9 @@ def measure(options: Options, kind: str, size: int) -> list[Figure]:
     make = KINDS[kind] if kind in KINDS else _acs(options)
     segments = options.size(SEGMENTS, 20)
     total = Tally(0, 0, 0, 0)
-    for number in range(options.size(RUNS, 1)):
-        total += tally(make(options.seed + 1000 * number, size, segments))
+    seeds = np.random.SeedSequence([options.seed, size, *kind.encode()]).generate_state(options.size(RUNS, 1))
+    for seed in seeds.tolist():
+        total += tally(make(seed, size, segments))
     asked = total.segments / SEGMENTS_PER_ALARM
     return [
         Figure(
