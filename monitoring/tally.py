@@ -38,7 +38,7 @@ class Tally:
         self._events += rows + len(dead_letters)
         for stage, error in dead_letters:
             self._dead_letters[stage] += 1
-            self._non_finite += error == "not_finite"
+            self._non_finite += (stage, error) == ("score", "not_finite")  # the model's, not an event's
 
     def outage(self) -> None:
         """A window for which Redis did not answer in time."""
