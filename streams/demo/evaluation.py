@@ -24,6 +24,21 @@ def auc(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
     return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
+def log_loss(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+    """Mean of -ln of the probability that was given to what came true; probabilities are clipped to [.001, .999].
+
+    >>> round(log_loss(np.array([0.5, 0.5]), np.array([0.0, 1.0])), 4)
+    0.6931
+    """
+    likely = np.clip(np.where(labels == 1, scores, 1.0 - scores), 0.001, 0.999)
+    return float(-np.log(likely).mean())
+
+
+def wrong(scores: NDArray[np.floating], labels: NDArray[np.floating], threshold: float = 0.5) -> int:
+    """How many rows were called late and were not, or the reverse."""
+    return int(((scores >= threshold) != (labels == 1)).sum())
+
+
 def auc_by_month(flights: Flights, scores: NDArray[np.floating]) -> dict[int, float]:
     """Month → AUC over its flights that arrived and have a score (NaN: none); months with one class are left out."""
     late = flights.late

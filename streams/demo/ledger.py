@@ -77,6 +77,11 @@ class Ledger:
     def outstanding(self) -> int:
         return self._sent - self.settled
 
+    @property
+    def predicted_records(self) -> int:
+        """Records with a prediction."""
+        return sum(len(held.predictions) - held.predictions.count(0) for held in self._partitions)
+
     def sent(self, partition: int, records: Sequence[int], *, at: float) -> None:
         """`records` (their positions) are about to be appended to a partition, in this order, by its only writer."""
         held, count = self._partitions[partition], len(records)

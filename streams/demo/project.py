@@ -8,8 +8,11 @@ from pathlib import Path
 
 PIPELINE = "flights"
 EVENTS = "departures"
-PARTITIONS = 4
-SMALLEST_SEGMENT, LARGEST_SEGMENT = 16, 128
+PARTITIONS = 1
+"""Months pass in seconds here. Several partitions are read a fetch of one after a fetch of another: they would be weeks
+apart, and watch would tell of them in that order."""
+
+SMALLEST_SEGMENT, LARGEST_SEGMENT = 16, 256
 
 _PROJECT = """\
 # The flights of 2013: will this one arrive more than 15 minutes late? Asked an hour before its scheduled departure.
@@ -153,10 +156,9 @@ def segment_rows_for(events: int) -> int:
     """Few events in ten months need short segments, or a week would be over before one is full.
 
     >>> [segment_rows_for(events) for events in (1, 3_000, 20_000, 100_000, 285_000)]
-    [16, 16, 32, 64, 128]
+    [16, 32, 64, 128, 256]
     """
-    power = 1 << round(math.log2(math.sqrt(events) / 4)) if events > 16 * SMALLEST_SEGMENT else 0
-    return min(max(power, SMALLEST_SEGMENT), LARGEST_SEGMENT)
+    return min(max(1 << round(math.log2(math.sqrt(events) / 2 + 1)), SMALLEST_SEGMENT), LARGEST_SEGMENT)
 
 
 def write_project(

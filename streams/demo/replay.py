@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 from numpy.typing import NDArray
 
-from penstock.schemas.records import LABEL_SCHEMA, Label
+from penstock.schemas.labels import encode_label, encode_watermark
+from penstock.schemas.records import Label
 from penstock.schemas.topics import Topics
 from penstock.streams.delivery import OutputRecord, send
 from penstock.streams.demo.flights import HOUR_MS
@@ -113,10 +113,10 @@ class Replay:
         await self._send_labels(int(self._traffic.times[stop - 1]))
         await self._confirm()
 
-    async def finish(self) -> None:
-        """The last flights land: send their labels, and that no more will come."""
-        last = int(self._label_times[-1]) if len(self._label_times) else int(self._traffic.times[-1])
-        await self._send_labels(last)
+    async def finish(self, *, maturity_ms: int) -> None:
+        """The last flights land: send their labels, and that no more will come for any event so far."""
+        complete = int(self._traffic.times[-1]) + maturity_ms
+        await self._send_labels(max(complete, *self._label_times[-1:].tolist()))
         await self._confirm()
 
     async def _write_lookups(self, until: int, *, ahead_ms: int = 0) -> None:
@@ -150,12 +150,10 @@ class Replay:
         first = self._labels_sent
         self._labels_sent = int(np.searchsorted(self._label_times, until, "right"))
         records: dict[int, list[OutputRecord]] = {partition: [] for partition in self._partitions}
-        encode = msgspec.json.Encoder().encode
         for position in range(first, self._labels_sent):
             label = self._labels[position]
-            record: OutputRecord = ((label.key or "").encode(), encode(label), [LABEL_SCHEMA])
-            records[self._label_partition[position]].append(record)
-        watermark: OutputRecord = (None, encode({"watermark": until}), [LABEL_SCHEMA])
+            records[self._label_partition[position]].append(((label.key or "").encode(), *encode_label(label)))
+        watermark: OutputRecord = (None, *encode_watermark(until))
         confirmations = Confirmations()
         for partition, labels in records.items():
             topic = self._topics.labels.name

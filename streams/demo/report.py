@@ -1,23 +1,22 @@
-"""What the demo found, as a table for people and as JSON for programs."""
+"""What the demo found, as JSON for programs; `penstock.streams.demo.screen` shows it to people."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.monitoring.alert_titles import cause_text
+from penstock.schemas.alerts import Alert
+from penstock.streams.demo.costs import FaultCost, costs, fault_behind
 from penstock.streams.demo.evaluation import auc_by_month, overall_auc
+from penstock.streams.demo.findings import Findings, month_of
 from penstock.streams.demo.flights import Flights
 from penstock.streams.demo.ledger import Account
 from penstock.streams.demo.traffic import BAD, Traffic
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -25,6 +24,49 @@ class Latency(msgspec.Struct, frozen=True):
 
     p50: float | None
     p99: float | None
+
+
+class Month(msgspec.Struct, frozen=True):
+    """What the service knows of a month of event time, UTC.
+
+    auc, log_loss   of its labelled predictions, from the summaries
+    coverage        share of predictions whose label came in time
+    alerts          that were raised
+    """
+
+    auc: float | None
+    log_loss: float | None
+    coverage: float | None
+    alerts: int
+
+
+class AlertFound(msgspec.Struct, frozen=True):
+    """An alert as it stood in the end; times are event time, Unix ms.
+
+    fault   that is behind it, as the demo knows; None: the year itself
+    causes  in words, the strongest first
+    """
+
+    id: str
+    severity: str
+    state: str
+    family: str
+    title: str
+    first_seen: int
+    last_seen: int
+    alarms: int
+    strength: float
+    causes: list[str]
+    fault: str | None
+
+    @classmethod
+    def of(cls, alert: Alert) -> AlertFound:
+        fault = fault_behind(alert)
+        return cls(
+            alert.id, alert.severity, alert.state, alert.family, alert.title, alert.first_seen, alert.last_seen,
+            alert.count, max((cause.contribution for cause in alert.causes), default=0.0),
+            [cause_text(cause) for cause in alert.causes], None if fault is None else fault.name,
+        )  # fmt: skip
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -53,6 +95,9 @@ class Report(msgspec.Struct, frozen=True):
     auc: float | None
     rule_auc: float | None
     """Of all months together."""
+    quality_by_month: dict[int, Month] = {}
+    alerts: list[AlertFound] = []
+    faults: list[FaultCost] = []
 
 
 @dataclass(frozen=True)
@@ -70,10 +115,16 @@ def make_report(
     account: Account,
     stretches: Stretches,
     *,
+    findings: Findings,
+    unspoilt: NDArray[np.floating],
     rule: NDArray[np.floating],
     seconds: float,
 ) -> Report:
-    """`flights` are those of the traffic; `rule` [len(flights)] is the score of the trivial rule."""
+    """`flights` are those of the traffic, as they were before a fault came over them.
+
+    unspoilt   [len(flights)] the model's scores without the faults
+    rule       [len(flights)] the scores of the trivial rule, likewise
+    """
     good = traffic.rows != BAD
     scores = np.full(len(flights), np.nan)
     scores[traffic.rows[good]] = account.score[good]
@@ -94,7 +145,23 @@ def make_report(
         rule_auc_by_month=_rounded(auc_by_month(flights, rule)),
         auc=_round(overall_auc(flights, scores)),
         rule_auc=_round(overall_auc(flights, rule)),
+        quality_by_month=_by_month(findings),
+        alerts=[AlertFound.of(alert) for alert in findings.alerts],
+        faults=costs(flights, scores, unspoilt, findings.lives),
     )
+
+
+def _by_month(findings: Findings) -> dict[int, Month]:
+    quality, coverage = findings.quality_by_month(), findings.coverage
+    alerts = Counter(month_of(alert.first_seen) for alert in findings.alerts)
+    months = {}
+    for month in sorted(quality.keys() | coverage.keys()):
+        figures, (rows, labelled) = quality.get(month, {}), coverage.get(month, (0, 0))
+        months[month] = Month(
+            _round(figures.get("auc", np.nan)), _round(figures.get("log_loss", np.nan)),
+            _round(labelled / rows if rows else np.nan), alerts[month],
+        )  # fmt: skip
+    return months
 
 
 def _rate(account: Account, stop: int) -> float:
@@ -111,52 +178,3 @@ def _rounded(by_month: dict[int, float]) -> dict[int, float]:
 
 def _round(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 4)
-
-
-def counts_table(report: Report, stretches: Stretches, bad: int) -> Table:
-    """What went in and what came out."""
-    from rich.table import Table
-
-    table = Table(title="From event to prediction", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    latency = report.latency_ms
-    for row in (
-        ("events in", f"{report.events:,}", f"{bad} of them bad on purpose"),
-        ("predictions", f"{report.predictions:,}", ""),
-        ("dead letters", f"{report.dead_letters:,}", "original bytes and a reason"),
-        ("lost", f"{report.lost:,}", "neither of the two"),
-        ("doubled", f"{report.doubled:,}", "more than one outcome"),
-        ("events per second", f"{report.events_per_s:,.0f}", "first sent to last outcome"),
-        ("latency p50", _ms(latency.p50), "from sending to reading,"),
-        ("latency p99", _ms(latency.p99), stretches.pace),
-    ):
-        table.add_row(*row)
-    return table
-
-
-def auc_table(report: Report) -> Table:
-    """The model beside the trivial rule, month by month."""
-    from rich.table import Table
-
-    table = Table(
-        title="AUC by month",
-        title_justify="left",
-    )
-    table.add_column("2013")
-    table.add_column("model", justify="right")
-    table.add_column("rule", justify="right", style="dim")
-    for month, value in report.auc_by_month.items():
-        table.add_row(MONTHS[month - 1], _auc(value), _auc(report.rule_auc_by_month.get(month)))
-    table.add_section()
-    table.add_row("all", _auc(report.auc), _auc(report.rule_auc), style="bold")
-    return table
-
-
-def _auc(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f} ms"

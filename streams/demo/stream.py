@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from penstock.schemas.records import Label
 from penstock.streams import kafka
+from penstock.streams.demo.findings import Findings, find_out
 from penstock.streams.demo.ledger import Account, Ledger
 from penstock.streams.demo.lookups import Lookups
 from penstock.streams.demo.outcomes import Outcomes
@@ -54,8 +55,10 @@ async def stream(
     keep: bool,
     say: Callable[[str], None],
     sent: Callable[[int], None],
-) -> Account:
-    """Send everything and account for it. `say` hears of each phase, `sent` of each stretch of records.
+) -> tuple[Account, Findings]:
+    """Send everything, account for it, and see what watch and judge make of it.
+
+    `say` hears of each phase, `sent` of each stretch of records.
 
     Unless told to `keep` them, the workers are stopped at the end, so that what they still had in hand counts too.
     Raises WorkerFailed, UnreachableError.
@@ -94,12 +97,14 @@ async def stream(
                 await replay.run(0, total, speed_up=speed_up, progress=progress)
             say("Waiting for the last predictions")
             await settled()
-            await replay.finish()
+            await replay.finish(maturity_ms=int(settings.labels.maturity_s * 1000))
+            say("Waiting for what watch and judge find")
+            findings = await find_out(settings, ledger.predicted_records, workers.check)
         if not keep:
             say("Stopping the workers")
             await asyncio.to_thread(workers.stop)
         await outcomes.read_to_the_end(ledger)
-    return ledger.account()
+    return ledger.account(), findings
 
 
 @asynccontextmanager

@@ -1,0 +1,198 @@
+"""What the demo found, for people: tables of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from penstock.streams.demo.costs import FaultCost
+from penstock.streams.demo.report import AlertFound, Report, Stretches
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_SEASONS_SHOWN = 5
+_GROUPS = {
+    "the features": ("data_drift", "joint_drift", "score_drift"),
+    "the model's errors": ("concept_drift", "quality"),
+    "labels": ("labels",),
+}
+"""Families by what they are about, for the alerts that are not shown one by one."""
+
+
+def show(console: Console, report: Report, stretches: Stretches, bad: int) -> None:
+    """All of it."""
+    for part in (
+        counts_table(report, stretches, bad), month_table(report), ABOUT_QUALITY,
+        alert_table(report), ABOUT_ALERTS, cost_table(report),
+    ):  # fmt: skip
+        if isinstance(part, str):
+            console.print(part, style="dim")
+        else:
+            console.print()
+            console.print(part)
+    console.print(f"\nDone in {report.seconds:.0f} s.")
+
+
+def counts_table(report: Report, stretches: Stretches, bad: int) -> Table:
+    """What went in and what came out."""
+    from rich.table import Table
+
+    table = Table(title="From event to prediction", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    latency = report.latency_ms
+    for row in (
+        ("events in", f"{report.events:,}", f"{bad} of them bad on purpose"),
+        ("predictions", f"{report.predictions:,}", ""),
+        ("dead letters", f"{report.dead_letters:,}", "original bytes and a reason"),
+        ("lost", f"{report.lost:,}", "neither of the two"),
+        ("doubled", f"{report.doubled:,}", "more than one outcome"),
+        ("events per second", f"{report.events_per_s:,.0f}", "first sent to last outcome"),
+        ("latency p50", _ms(latency.p50), "from sending to reading,"),
+        ("latency p99", _ms(latency.p99), stretches.pace),
+    ):
+        table.add_row(*row)
+    return table
+
+
+def month_table(report: Report) -> Table:
+    """Quality as the service knows it, beside the trivial rule, month by month."""
+    from rich.table import Table
+
+    table = Table(title="What watch and judge saw", title_justify="left")
+    table.add_column("2013")
+    table.add_column("AUC", justify="right")
+    table.add_column("rule", justify="right", style="dim")
+    for name in ("log loss", "labelled", "alerts"):
+        table.add_column(name, justify="right")
+    for number, month in report.quality_by_month.items():
+        table.add_row(
+            MONTHS[number - 1], _figure(month.auc), _figure(report.rule_auc_by_month.get(number)),
+            _figure(month.log_loss), _share(month.coverage), str(month.alerts),
+        )  # fmt: skip
+    table.add_section()
+    alerts = sum(month.alerts for month in report.quality_by_month.values())
+    table.add_row("all", _figure(report.auc), _figure(report.rule_auc), "", "", str(alerts), style="bold")
+    return table
+
+
+def alert_table(report: Report) -> Table:
+    """Whatever the faults raised, the strongest of the others, and how many more there were."""
+    from rich.table import Table
+
+    table = Table(title="Alerts, by the event time of their first alarm", title_justify="left")
+    table.add_column("2013", no_wrap=True)
+    table.add_column("alert")
+    table.add_column("why", style="dim")
+    injected = [alert for alert in report.alerts if alert.fault is not None]
+    seasons = [alert for alert in report.alerts if alert.fault is None]
+    shown = sorted(seasons, key=lambda alert: alert.strength, reverse=True)[:_SEASONS_SHOWN]
+    for alert in sorted([*injected, *shown], key=lambda alert: alert.first_seen):
+        why = "the year" if alert.fault is None else alert.fault
+        table.add_row(moment(alert.first_seen), alert.title, why, style="bold" if alert.fault else None)
+    table.add_section()
+    rest = [alert for alert in seasons if alert not in shown]
+    for about, families in _GROUPS.items():
+        some = [alert for alert in rest if alert.family in families]
+        if some:
+            table.add_row(f"{len(some)} more", f"about {about}, as: {_strongest(some).title}", "the year")
+    others = [alert for alert in rest if not any(alert.family in families for families in _GROUPS.values())]
+    if others:
+        table.add_row(f"{len(others)} more", f"as: {_strongest(others).title}", "the year")
+    return table
+
+
+def cost_table(report: Report) -> Table:
+    """Each fault: what it did to the predictions, and when the service said so."""
+    from rich.table import Table
+
+    table = Table(title="What it would have cost not to look", title_justify="left")
+    table.add_column("injected")
+    for fault in report.faults:
+        table.add_column(fault.name)
+    table.add_row("", *(fault.what for fault in report.faults))
+    table.add_row("from", *(moment(fault.start) for fault in report.faults))
+    table.add_row("to", *(moment(fault.end) for fault in report.faults))
+    table.add_row("flights", *(f"{fault.flights:,}" for fault in report.faults))
+    for name, title in (("auc", "AUC"), ("log_loss", "log loss")):
+        changes = (f"{_figure(fault.without[name])} → {_figure(getattr(fault, name))}" for fault in report.faults)
+        table.add_row(title, *changes)
+    table.add_row("wrong calls", *(_wrong(fault) for fault in report.faults))
+    table.add_section()
+    table.add_row("first alert", *(_first(fault) for fault in report.faults))
+    table.add_row("it says", *("–" if fault.alert is None else fault.alert.cause for fault in report.faults))
+    return table
+
+
+def moment(time: int) -> str:
+    """Unix ms as a day of the year, UTC.
+
+    >>> moment(1_367_812_800_000)
+    'May 06 04:00'
+    """
+    return datetime.fromtimestamp(time / 1000, UTC).strftime("%b %d %H:%M")
+
+
+def _strongest(alerts: Sequence[AlertFound]) -> AlertFound:
+    return max(alerts, key=lambda alert: alert.strength)
+
+
+def _wrong(fault: FaultCost) -> str:
+    without = int(fault.without["wrong"] or 0)
+    return f"{without:,} → {fault.wrong:,}"
+
+
+def _first(fault: FaultCost) -> str:
+    if fault.alert is None:
+        return "none"
+    return f"after {fault.alert.flights:,} flights, {fault.alert.hours:,.0f} h"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} ms"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+ABOUT_QUALITY = """\
+More than 15 minutes late? 0.5 is a coin, 1 is always right.
+The model saw January and February only. The rule: the mean delay
+of the origin's last 30 arrivals. AUC and log loss come from the summaries
+that watch wrote, once a day had shown which flights were late."""
+
+ABOUT_ALERTS = """\
+The year: seasons, storms, holidays and new schedules, which the model had not
+seen. Which alerts come may differ a little from run to run, as partitions are
+read side by side; the predictions never do."""
+
+TRY_NEXT = """
+What to try next:
+  penstock demo --keep                    leave it running and look around
+  penstock demo --mode exactly_once       every outcome once, whatever crashes
+  penstock demo --speed-up 86400          a day a second
+  penstock drift history.csv --reference 5000   drift in a table of your own
+  penstock init my-pipeline               your own topic and your own model"""
+
+LOOK_AROUND = """
+It is all still running. In another terminal:
+  penstock doctor -c {config}
+  penstock tail predictions -c {config}
+  penstock alerts list --all -c {config}
+  penstock report -c {config} --open
+  penstock dead-letters list -c {config}
+  penstock models list -c {config}
+  curl {metrics}/metrics
+Kafka {kafka}   Redis {redis}   files {folder}
+Ctrl-C stops everything."""
