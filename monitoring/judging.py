@@ -7,6 +7,7 @@ comes to the same alerts as one that was not.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -223,24 +224,26 @@ class Judge:
         )
 
     def restore(self, snapshot: bytes) -> None:
-        """Go on from where a judge of the same settings stopped. Raises UnreadableJudge, UnreadableBook."""
+        """Go on from where a judge of the same settings stopped.
+
+        Raises UnreadableJudge; UnreadableState or UnreadableBook for what a detector or the alerts cannot read.
+        """
         try:
             version = msgspec.msgpack.decode(snapshot, type=_Version).version
             if version != _VERSION:
                 raise UnreadableJudge(f"version {version}, not {_VERSION}")
             state = msgspec.msgpack.decode(snapshot, type=_State)
-        except msgspec.DecodeError as error:
+            self._families.restore(state.families)
+        except (msgspec.DecodeError, zlib.error) as error:
             raise UnreadableJudge(str(error).rstrip(".")) from error
-        self._applied = {(kind, partition): (segment, part) for kind, partition, segment, part in state.applied}
-        self._followed, self._pace = state.followed, state.pace
-        self._budgeted, self._sized = state.budgeted, state.sized
-        self._known = None
-        self._families.restore(state.families)
         self._numbers.restore(state.numbers)
-        self._volume, self._rows = state.volume, state.rows
         self._buckets.restore(state.buckets)
-        self._operations = state.operations
         self._book = AlertBook.restore(state.book, self._alerts, pipeline=self._pipeline, sensitive=self._sensitive)
+        self._applied = {(kind, partition): (segment, part) for kind, partition, segment, part in state.applied}
+        self._followed, self._pace, self._operations = state.followed, state.pace, state.operations
+        self._budgeted, self._sized = state.budgeted, state.sized
+        self._volume, self._rows = state.volume, state.rows
+        self._known = None
 
     def _is_new(self, kind: Kind, partition: int, segment: int, part: int) -> bool:
         if (segment, part) <= self._applied.get((kind, partition), (-1, -1)):
