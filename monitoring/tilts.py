@@ -13,9 +13,9 @@ from penstock.monitoring.reference import DEPENDENT, RARE, HistogramReference, c
 from penstock.schemas.profile import INVALID, MISSING, OVER, UNDER
 from penstock.schemas.summaries import Signal
 
-DEGREE_WEIGHTS = (0.4, 0.15, 0.05, 0.05)
+DEGREE_WEIGHTS = (0.5, 0.13, 0.04, 0.03)
 SYSTEM_WEIGHT = 0.2
-SLOT_WEIGHT = 0.15
+SLOT_WEIGHT = 0.1
 """Shares of a signal's false alarms: scores by degree, slots that say something is broken, the other slots."""
 
 SLOT_ODDS = (2.0, 5.0)
@@ -89,8 +89,9 @@ def tilts_of(reference: HistogramReference, signal: Signal) -> Tilts:
     """All bets on a signal: scores up and down by `TILTS` deviations, slots' odds times 2 and 5, system slots' times 2
     and 10, and odds of slots that hold enough rows divided by 2.5.
 
-    A slot's share is taken two standard errors larger (falling: smaller) than in the reference; one that held fewer
-    than `RARE` rows another three rows larger, so that it may have been just missed.
+    A slot's share is taken `OFF` standard errors larger (falling: smaller) than in the reference; one that held fewer
+    than `RARE` rows another three rows larger, so that it may have been just missed; one that held all rows but so few,
+    three rows smaller.
     """
     bets: list[tuple[int, float, float, float]] = []
     degrees = len(reference.tilts)
@@ -127,8 +128,9 @@ def _slot_bets(
     high = max(min(share + error + (3 * dispersion / rows if held < RARE else 0.0), 0.95), mean)
     rising = SYSTEM_ODDS if is_system else SLOT_ODDS if dispersion <= DEPENDENT else SLOT_ODDS[:1]
     bets = [(channel, *_bet(np.log(odds), mean, high, swing, dispersion)) for odds in rising if share < 0.9]
-    if share * rows / reference.segments > 0.2 and held > RARE and rows - held > RARE * dispersion:
-        low = min(max(share - error, 1e-12), mean)
+    if share * rows / reference.segments > 0.2 and held > RARE:
+        unseen = 3 * dispersion / rows if rows - held <= RARE * dispersion else 0.0
+        low = min(max(share - error - unseen, 1e-12), mean)
         bets.append((channel, *_bet(-np.log(FALLING_ODDS), mean, low, swing, dispersion)))
     return bets
 

@@ -167,6 +167,14 @@ def test_after_a_fault_the_old_reference_serves_on() -> None:
     assert len(monitor.snapshot()) < 4000
 
 
+def test_values_are_news_to_a_feature_that_never_had_any() -> None:
+    monitor = HistogramMonitor(
+        {X.signal.name: X.signal}, {}, segments_per_alarm=1000, features=30, reference_segments=60
+    )
+    assert run(monitor, [ALL_MISSING] * 100) == []
+    assert [place for place, _ in run(monitor, segments(24, 1))] == [0]
+
+
 def test_without_a_reference_it_learns_one() -> None:
     signal = Signal("feature:colour", "categories", np.empty(0), values=("red", "blue"))
     monitor = HistogramMonitor({signal.name: signal}, {}, segments_per_alarm=1000, features=30, reference_segments=60)
