@@ -33,11 +33,17 @@ RARE = 20
 """Rows below which a slot says nothing about its own autocorrelation."""
 
 DEPENDENT = 1.6
-"""Dispersion from which a score's sums are clipped at `CLIP` deviations and its tilts capped at one per segment."""
+"""Dispersion from which a score's sums are clipped at `CLIP` deviations and its tilts capped.
+
+They may win no more than about one nat per deviation of what the rows remember: an excursion is as long as that.
+"""
 
 CLIP = 4.0
 CAUTION = 2.0
-"""Standard errors by which a dispersion is taken to be larger than estimated, and a mean to be off."""
+"""Standard errors by which a dispersion is taken to be larger than estimated."""
+
+OFF = 3.0
+"""Standard errors by which a mean may be off: it is so for good, and a stream is longer than its reference."""
 
 ENOUGH = 50
 """Segments from which a dispersion may be estimated below that of independent rows."""
@@ -123,13 +129,14 @@ def fit_reference(
     shares = (totals + 0.5 / slots) / (total + 0.5)
     variance = np.maximum(shares @ channels.T**2 - (shares @ channels.T) ** 2, 1e-300)
     measured = np.sum(rests**2, axis=0) / (total * np.maximum(1 - parameters / segments, 0.5 / segments))
-    dispersion, excess = _dispersion(measured / variance, rests, totals, segments)
+    dispersion, excess, memory = _dispersion(measured / variance, rests, totals, segments)
     errors = cautious(segments) * np.sqrt(dispersion * variance * parameters / total)
     size = total / segments
     tilts, costs = np.full((degrees, len(TILTS)), np.nan), np.zeros((degrees, 2, len(TILTS)))
     for degree in np.flatnonzero(scores.any(axis=1)):
-        deviation_of_sums = np.sqrt(size * variance[degree] / dispersion[degree])
-        most = 1 / deviation_of_sums if dispersion[degree] > DEPENDENT else np.inf
+        deviation_of_sums = np.sqrt(size * variance[degree] * memory[degree] / dispersion[degree])
+        # third and fourth powers have tails that a variance does not tell of
+        most = (1.0 if degree < 2 else 0.5) / deviation_of_sums if dispersion[degree] > DEPENDENT else np.inf
         distinct = np.unique(np.minimum(TILTS, most).round(6))
         tilts[degree, : len(distinct)] = distinct
         centred = scores[degree] - means[0, degree]
@@ -149,7 +156,7 @@ def fit_reference(
 
 def cautious(segments: float) -> float:
     """Standard errors by which a mean of the reference may be off: more where a short one hardly tells the error."""
-    return CAUTION * max(1.0, math.sqrt(ENOUGH / segments))
+    return OFF * max(1.0, math.sqrt(ENOUGH / segments))
 
 
 def normal_scores(totals: NDArray[np.int64], signal: Signal) -> Floats:
@@ -183,10 +190,12 @@ def normal_scores(totals: NDArray[np.int64], signal: Signal) -> Floats:
     return scores
 
 
-def _dispersion(ratio: Floats, rests: Floats, totals: NDArray[np.int64], segments: float) -> tuple[Floats, Floats]:
-    """[C] long-run variance of segments' sums over that of independent rows, and by how much it exceeds their variance.
+def _dispersion(
+    ratio: Floats, rests: Floats, totals: NDArray[np.int64], segments: float
+) -> tuple[Floats, Floats, Floats]:
+    """[C] long-run variance of segments' sums over that of independent rows; over their own variance; their memory.
 
-    The latter takes the sums as AR(1), their lag-one correlation corrected for its bias (Kendall 1954). Both are taken
+    The memory takes the sums as AR(1), their lag-one correlation corrected for its bias (Kendall 1954). All is taken
     some standard errors larger than estimated: fewer, and half-way to one, where no channel looks dependent.
     """
     if segments < ENOUGH:
@@ -197,10 +206,14 @@ def _dispersion(ratio: Floats, rests: Floats, totals: NDArray[np.int64], segment
         ratio, rho, caution = (1 + ratio) / 2, rho / 2, CAUTION / 4
     rho = np.clip(rho + (1 + 3 * rho) / segments + caution / (4 * np.sqrt(segments)), 0.0, 0.98)
     memory = (1 + rho) / (1 - rho)
-    widened = ratio * memory * (1 + caution * np.sqrt(2 * memory / segments))
-    dispersion = np.maximum(widened, 1.0)
+    independent = segments / memory
+    clumps = totals / np.maximum(ratio * memory, 1.0)[-len(totals) :]  # a slot tells no more than how often it came up
+    independent[-len(totals) :] = np.clip(clumps, 1.0, independent[-len(totals) :])
+    squares = np.maximum(np.mean(rests**2, axis=0), 1e-300)
+    tails = np.maximum(np.mean((rests**2 / squares) ** 2, axis=0) - 1, 2.0)  # of a variance's own variance; normal: 2
+    dispersion = np.maximum(ratio * memory * (1 + caution * np.sqrt(tails / independent)), 1.0)
     _borrow(dispersion, totals, len(ratio) - len(totals))
-    return dispersion, np.maximum(dispersion / np.maximum(ratio, 1e-12), 1.0)
+    return dispersion, np.maximum(dispersion / np.maximum(ratio, 1e-12), 1.0), memory
 
 
 def _log_mean_exp(powers: Floats, weights: Floats) -> Floats:
