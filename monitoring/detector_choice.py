@@ -23,19 +23,14 @@ class DetectorChoice:
 
     def __init__(self, detectors: Mapping[str, tuple[str, ...]]) -> None:
         self._patterns = [(pattern, tuple(map(_known, names))) for pattern, names in detectors.items()]
-        self._found: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def __bool__(self) -> bool:
-        """Whether anything was chosen at all."""
-        return bool(self._patterns)
-
-    def of(self, signal: str, default: str) -> tuple[str, ...]:
+    def of(self, signal: str, *default: str) -> tuple[str, ...]:
         """The names for a signal; `default` where no pattern matches."""
-        key = signal, default
-        if key not in self._found:
-            matching = (names for pattern, names in self._patterns if fnmatchcase(signal, pattern))
-            self._found[key] = next(matching, (default,))
-        return self._found[key]
+        return next((names for pattern, names in self._patterns if fnmatchcase(signal, pattern)), default)
+
+    def chooses(self, signal: str) -> bool:
+        """Whether a pattern matches."""
+        return any(fnmatchcase(signal, pattern) for pattern, _ in self._patterns)
 
 
 def _known(name: str) -> str:

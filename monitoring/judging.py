@@ -44,6 +44,7 @@ Kind = Literal["summary", "quality"]
 _VERSION = 1
 _STEP = 1.1
 """Thresholds follow the pace of the stream in steps of 10 %."""
+_OF_MEANS = "number_cusum"
 _OF_THE_MODEL: tuple[Family, ...] = ("data_drift", "score_drift", "joint_drift")
 """Families that are judged against the reference of a model, and begin anew with the next."""
 
@@ -114,6 +115,8 @@ class Judge:
         self._applied: dict[tuple[str, int], tuple[int, int]] = {}
         self._followed = Followed()
         self._known: KnownSignals | None = None
+        self._chosen: dict[str, tuple[str, ...]] = {}
+        """The names of each signal's detectors."""
         self._pace = Pace()
         self._budgeted, self._sized = 0.0, 0
         self._families = HistogramFamilies(self._segments_per_alarm, reference_segments=drift.reference_segments)
@@ -166,24 +169,30 @@ class Judge:
         return alarms + self._numbers.take_evidence(alarms)
 
     def _of_histograms(self, counts: Mapping[str, SignalCounts], rows: int, time_ms: int) -> list[Alarm]:
-        if not self._choice:
-            return self._families.update(counts, rows=rows, time_ms=time_ms, known=self._known_signals)
-        names = {name: self._choice.of(name, HISTOGRAM) for name in counts}
-        whole = {name: found for name, found in counts.items() if HISTOGRAM in names[name]}
+        new = [name for name in counts if name not in self._chosen]
+        self._chosen |= {name: self._choose(name, counts[name]) for name in new}
+        whole = {name: found for name, found in counts.items() if HISTOGRAM in self._chosen[name]}
         alarms = self._families.update(whole, rows=rows, time_ms=time_ms, known=self._known_signals)
         for name, found in counts.items():
-            if names[name] not in ((), (HISTOGRAM,)):
+            if self._chosen[name] not in ((), (HISTOGRAM,)):
                 alarms += self._of_projections(name, found, rows, time_ms)
         return alarms
 
+    def _choose(self, name: str, counts: SignalCounts) -> tuple[str, ...]:
+        """A number without a reference falls into bins of half a decade: there, its mean is watched as well."""
+        coarse = name.startswith(("feature:", "score:")) and self._known_signals().is_coarse(name, len(counts.slots))
+        return self._choice.of(name, HISTOGRAM, *([_OF_MEANS] if coarse else []))
+
     def _of_projections(self, name: str, counts: SignalCounts, rows: int, time_ms: int) -> list[Alarm]:
-        signal, column = self._known_signals().signal(name, len(counts.slots)), self._known_signals().column(name)
+        known = self._known_signals()
+        signal, column = known.signal(name, len(counts.slots)), known.column(name)
         alarms = []
         for aspect, figure, value in projections(signal, counts):
-            watch = Watch(family_of(name), name, aspect, figure, rows=rows)
-            alarms += self._numbers.number(
-                watch, value, time_ms, default=HISTOGRAM, reference=partial(reference_of, column, aspect)
-            )
+            if aspect == "location" or self._choice.chooses(name):
+                watch = Watch(family_of(name), name, aspect, figure, rows=rows)
+                alarms += self._numbers.number(
+                    watch, value, time_ms, default=self._chosen[name], reference=partial(reference_of, column, aspect)
+                )
         return alarms
 
     def operations(self, reading: OperationalReading) -> list[Alert]:
@@ -243,7 +252,7 @@ class Judge:
         self._followed, self._pace, self._operations = state.followed, state.pace, state.operations
         self._budgeted, self._sized = state.budgeted, state.sized
         self._volume, self._rows = state.volume, state.rows
-        self._known = None
+        self._known, self._chosen = None, {}
 
     def _is_new(self, kind: Kind, partition: int, segment: int, part: int) -> bool:
         if (segment, part) <= self._applied.get((kind, partition), (-1, -1)):
@@ -253,7 +262,7 @@ class Judge:
 
     def _begin(self, reference: str | None) -> None:
         """Against another model's reference."""
-        self._known = None
+        self._known, self._chosen = None, {}
         self._families.forget(_OF_THE_MODEL)
         self._numbers.forget(_OF_THE_MODEL)
         self._rows = self._sized = 0

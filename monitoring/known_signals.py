@@ -50,6 +50,10 @@ class KnownSignals:
         values = tuple(str(value) for value in range(slots - 2))
         return Signal(name, "categories", np.empty(0), values, sensitive=sensitive)
 
+    def is_coarse(self, name: str, slots: int) -> bool:
+        """Whether the signal is a number in logarithmic bins, for want of a profile."""
+        return self.signal(name, slots).scale == "log"
+
     def reference(self, signal: Signal) -> HistogramReference | None:
         """None where the profile says nothing of the signal, or too little: then the stream must teach it."""
         column = self.column(signal.name)

@@ -56,7 +56,7 @@ class QualitySignals:
                 loss = sums.absolute_error if regression else sums.log_loss
                 watch = Watch(family, f"{figure}:{variant}", "above", figure, rows=sums.rows)
                 mean = loss / FIXED_POINT / sums.rows
-                yield from self._numbers.number(watch, mean, summary.event_times[1], default=RISES)
+                yield from self._numbers.number(watch, mean, summary.event_times[1], default=(RISES,))
 
     def _labels(self, summary: QualitySummary) -> Iterator[Alarm]:
         if self._config.silence is None:

@@ -91,7 +91,7 @@ class WatchedNumbers:
         value: float,
         time_ms: int,
         *,
-        default: str = "number_cusum",
+        default: tuple[str, ...] = ("number_cusum",),
         reference: Reference | None = None,
     ) -> list[Alarm]:
         """One more value; `reference` is asked once, for values of before, in order."""
@@ -112,7 +112,7 @@ class WatchedNumbers:
             return []
         if before and watch not in self:
             self.rate(watch, before, 0)
-        watched = self._of(watch, "bernoulli_cusum", _nothing)
+        watched = self._of(watch, ("bernoulli_cusum",), _nothing)
         for detector in watched.detectors:
             if isinstance(detector, BernoulliCUSUM):
                 detector.update_counts(rows, events)
@@ -174,10 +174,10 @@ class WatchedNumbers:
         for family, detectors, learning in self._watched.values():
             self._sizes[family] += len(detectors) + len(learning)
 
-    def _of(self, watch: Watch, default: str, reference: Reference) -> _Watched:
+    def _of(self, watch: Watch, default: tuple[str, ...], reference: Reference) -> _Watched:
         if (known := self._watched.get(watch.key)) is not None:
             return known
-        names = [name for name in self._choice.of(watch.signal, default) if name != HISTOGRAM]
+        names = [name for name in self._choice.of(watch.signal, *default) if name != HISTOGRAM]
         self._sizes[watch.family] += len(names)
         watched = self._watched[watch.key] = _Watched(watch.family, [], [])
         values = reference() if names else None

@@ -28,7 +28,7 @@ def half_missing(rows: Columns) -> None:
 
 
 def dearer(rows: Columns) -> None:
-    rows.floats[:, 0] += 10
+    rows.floats[:, 0] += 100
 
 
 def calm(_: Columns) -> None:
@@ -195,6 +195,20 @@ def test_without_a_profile_the_stream_is_the_reference() -> None:
 
     assert told(judging, calm_ones) == []
     assert told(judging, changed)[0][1].causes[0].signal == "feature:distance"
+
+
+def test_without_a_profile_a_mean_that_moves_within_a_bin_is_seen() -> None:
+    def a_little_dearer(rows: Columns) -> None:
+        rows.floats[:, 0] += 5
+
+    judging = judge(DriftConfig(reference_segments=50, seasonal=False), known=lambda _: None)
+    calm_ones = [summary(block(segment), known=None) for segment in range(100)]
+    changed = [summary(block(segment, change=a_little_dearer), known=None) for segment in range(100, 120)]
+
+    assert told(judging, calm_ones) == []
+    cause = told(judging, changed)[0][1].causes[0]
+    assert (cause.signal, cause.aspect) == ("feature:price", "location")
+    assert cause.after["mean"] - cause.before["mean"] == pytest.approx(5, abs=1)
 
 
 def test_rows_outside_the_range_are_told_from_the_first_on() -> None:
