@@ -17,11 +17,13 @@ import msgspec
 
 from penstock.monitoring.alarms import Alarm, Family
 from penstock.monitoring.alerts import AlertBook, Position
-from penstock.monitoring.bucket_tests import BucketState, BucketTests
+from penstock.monitoring.bucket_tests import BucketTests
 from penstock.monitoring.budget import segments_per_alarm, shares
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
 from penstock.monitoring.detector_choice import HISTOGRAM, DetectorChoice
-from penstock.monitoring.histogram_families import FamilyState, HistogramFamilies
+from penstock.monitoring.histogram_families import HistogramFamilies
+from penstock.monitoring.judge_state import VERSION, JudgeState
+from penstock.monitoring.judge_state import UnreadableJudge as UnreadableJudge
 from penstock.monitoring.known_signals import KnownSignals
 from penstock.monitoring.operations import Operations, OperationsConfig
 from penstock.monitoring.pace import WEEK_MS, Pace
@@ -31,9 +33,8 @@ from penstock.monitoring.rates import judge_rates
 from penstock.monitoring.references import Followed, revision_of
 from penstock.monitoring.signals import family_of
 from penstock.monitoring.volume import Volume
-from penstock.monitoring.watched_numbers import Watch, WatchedNumbers, WatchedState
+from penstock.monitoring.watched_numbers import Watch, WatchedNumbers
 from penstock.schemas.alerts import Acknowledgement, Alert
-from penstock.schemas.errors import PenstockError
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.quality import QualitySummary
@@ -41,46 +42,11 @@ from penstock.schemas.summaries import SignalCounts, Summary
 
 Kind = Literal["summary", "quality"]
 
-_VERSION = 1
 _STEP = 1.1
 """Thresholds follow the pace of the stream in steps of 10 %."""
 _OF_MEANS = "number_cusum"
 _OF_THE_MODEL: tuple[Family, ...] = ("data_drift", "score_drift", "joint_drift")
 """Families that are judged against the reference of a model, and begin anew with the next."""
-
-
-class UnreadableJudge(PenstockError):
-    """The bytes are no snapshot of a judge, or one of another version.
-
-    >>> print(UnreadableJudge("version 2, not 1"))
-    The snapshot of the judge cannot be restored: version 2, not 1. Start the judge without it, or use the Penstock \
-that wrote it.
-    """
-
-    def __init__(self, cause: str) -> None:
-        self.cause = cause
-        super().__init__(
-            f"The snapshot of the judge cannot be restored: {cause}. "
-            "Start the judge without it, or use the Penstock that wrote it."
-        )
-
-
-class _State(msgspec.Struct):
-    """`applied` is the highest segment and part per kind and partition."""
-
-    version: int
-    applied: list[tuple[str, int, int, int]]
-    followed: Followed
-    pace: Pace
-    budgeted: float
-    sized: int
-    families: list[FamilyState]
-    numbers: list[WatchedState]
-    volume: Volume
-    rows: int
-    buckets: BucketState
-    operations: Operations
-    book: bytes
 
 
 class Judge:
@@ -215,8 +181,8 @@ class Judge:
     def snapshot(self) -> bytes:
         """Everything the judge knows, for `restore`."""
         return msgspec.msgpack.encode(
-            _State(
-                _VERSION,
+            JudgeState(
+                VERSION,
                 [(kind, partition, *applied) for (kind, partition), applied in self._applied.items()],
                 self._followed,
                 self._pace,
@@ -238,10 +204,7 @@ class Judge:
         Raises UnreadableJudge; UnreadableState or UnreadableBook for what a detector or the alerts cannot read.
         """
         try:
-            version = msgspec.msgpack.decode(snapshot, type=_Version).version
-            if version != _VERSION:
-                raise UnreadableJudge(f"version {version}, not {_VERSION}")
-            state = msgspec.msgpack.decode(snapshot, type=_State)
+            state = JudgeState.decode(snapshot)
             self._families.restore(state.families)
         except (msgspec.DecodeError, zlib.error) as error:
             raise UnreadableJudge(str(error).rstrip(".")) from error
@@ -307,10 +270,6 @@ class Judge:
             self._budgeted, self._sized = pace, size
             self._families.rebudget()
             self._numbers.rebudget()
-
-
-class _Version(msgspec.Struct):
-    version: int
 
 
 def _position(summary: Summary | QualitySummary, reference: str | None) -> Position:
