@@ -32,7 +32,9 @@ def drift(
     ] = None,
     segment: Annotated[
         int | None,
-        typer.Option("--segment", metavar="ROWS", help="Rows counted together. \\[default: a 200th of the reference]"),
+        typer.Option(
+            "--segment", metavar="ROWS", help="Rows counted together. \\[default: a 200th of the reference, 50 to 512]"
+        ),
     ] = None,
     false_alarms_per: Annotated[
         int, typer.Option("--false-alarms-per", metavar="ROWS", min=1000, help="One false alarm in so many rows.")
@@ -59,9 +61,10 @@ def drift(
     with task_progress() as progress:
         progress(f"Reading {file}", 0, 0)
         table = read_table(file)
+        rows = reference.replace(",", "").replace("_", "")  # 20,000 is a number, too
         report = find(
             table,
-            reference=int(reference) if reference.isdigit() else read_table(Path(reference)),
+            reference=int(rows) if rows.isdigit() else read_table(Path(reference)),
             label=label,
             prediction=prediction,
             segment_rows=segment,
@@ -74,13 +77,12 @@ def drift(
     if as_json:
         print_json(_document(file, report))
     else:
-        _print(file, reference, report)
+        _print(file, "its first" if rows.isdigit() else f"{reference}, all", report)
     if fail_on_alert and report.findings:
         raise typer.Exit(1)
 
 
-def _print(file: Path, reference: str, report: DriftReport) -> None:
-    whose = "its first" if reference.isdigit() else f"{reference}, all"
+def _print(file: Path, whose: str, report: DriftReport) -> None:
     joint = "joint drift by row" if report.joint_by_row else "rows depend on each other: joint drift by segment"
     typer.echo(
         f"{file}: {report.rows:,} rows against {whose} {report.reference_rows:,}, "

@@ -30,7 +30,7 @@ def history(tmp_path: Path) -> Path:
 
 
 def test_an_alert_names_row_column_and_figures(history: Path) -> None:
-    result = run(str(history), "--reference", "5000")
+    result = run(str(history), "--reference", "5,000")
 
     assert result.exit_code == 0
     assert "3,000 rows against its first 5,000, in segments of 50." in result.stdout
@@ -68,6 +68,13 @@ def test_a_mistake_is_one_sentence(history: Path) -> None:
 
     assert result.exit_code == 2
     assert result.stderr.strip().endswith("expected fewer than its 8000. Some rows must follow the reference.")
+
+
+def test_a_reference_that_is_not_there_is_named(history: Path) -> None:
+    result = run(str(history), "--reference", "last-year.csv")
+
+    assert result.exit_code == 2
+    assert "last-year.csv: the file is not there" in result.stderr
 
 
 def test_neither_torch_nor_kafka_nor_redis_is_imported() -> None:
