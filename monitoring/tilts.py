@@ -14,9 +14,11 @@ from penstock.schemas.profile import INVALID, MISSING, OVER, UNDER
 from penstock.schemas.summaries import Signal
 
 DEGREE_WEIGHTS = (0.5, 0.13, 0.04, 0.03)
+TILT_WEIGHTS = (0.1, 0.15, 0.3, 0.3, 0.15)
 SYSTEM_WEIGHT = 0.2
 SLOT_WEIGHT = 0.1
-"""Shares of a signal's false alarms: scores by degree, slots that say something is broken, the other slots."""
+"""Shares of a signal's false alarms: scores by degree, and within them by tilt; slots that say something is broken; the
+other slots."""
 
 SLOT_ODDS = (2.0, 5.0)
 SYSTEM_ODDS = (2.0, 10.0)
@@ -101,7 +103,7 @@ def tilts_of(reference: HistogramReference, signal: Signal) -> Tilts:
         for side, sign in enumerate((1.0, -1.0)):
             for place in known:
                 tilt, cost = float(reference.tilts[degree, place]), float(reference.costs[degree, side, place])
-                weight = DEGREE_WEIGHTS[degree] / (2 * len(known))
+                weight = DEGREE_WEIGHTS[degree] * TILT_WEIGHTS[place] / (2 * sum(TILT_WEIGHTS[: len(known)]))
                 bets.append((degree, sign * tilt / dispersion[degree], cost / dispersion[degree], np.log(weight)))
     system = system_slots(signal)
     families: tuple[list[tuple[int, float, float]], list[tuple[int, float, float]]] = ([], [])
