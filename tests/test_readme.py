@@ -37,7 +37,8 @@ from penstock.schemas.topics import DAY_MS, Topic, Topics
 from penstock.streams import delivery, supervisor
 from penstock.streams.admin import AdminServer
 from penstock.streams.cli import EXIT_CODES, app
-from penstock.streams.demo.report import Latency, Report, Stretches, auc_table, counts_table
+from penstock.streams.demo.report import Latency, Month, Report, Stretches
+from penstock.streams.demo.screen import counts_table, month_table
 from penstock.streams.settings import Settings
 
 PREDICTION, EVENT = "Topics and records", "Events and features"
@@ -271,9 +272,11 @@ def test_the_pages_of_the_admin_port() -> None:
 
 
 def test_the_demo_ends_with_these_tables() -> None:
-    report = Report(1, 1, 0, 0, 0, 1.0, Latency(1.0, 2.0), {3: 0.7}, 1.0, {3: 0.6}, 0.7, 0.6)
+    report = Report(
+        1, 1, 0, 0, 0, 1.0, Latency(1.0, 2.0), {3: 0.7}, 1.0, {3: 0.6}, 0.7, 0.6, {3: Month(0.7, 0.5, 1.0, 0)}
+    )  # fmt: skip
     console = Console(width=100, file=io.StringIO(), record=True)
-    console.print(counts_table(report, Stretches(0, "evenly"), 0), auc_table(report))
+    console.print(counts_table(report, Stretches(0, "evenly"), 0), month_table(report))
     labels = re.findall(r"^[│┃] ([\w ]+?)  ", console.export_text(), re.M)
     [shown] = readme.blocks("text", readme.section("See it"))
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.monitoring.alert_titles import cause_text
-from penstock.schemas.alerts import Alert
+from penstock.schemas.alerts import Alert, Cause
 from penstock.streams.demo.evaluation import auc, log_loss, wrong
 from penstock.streams.demo.faults import FAULTS, Fault
 from penstock.streams.demo.flights import HOUR_MS, Flights
+from penstock.streams.demo.project import MATURITY_S
 
 AFTERWARDS_MS = 3 * 24 * HOUR_MS
 """So long after its end an alarm may still be about a fault: that it is over is a change, too, and labels come late."""
@@ -46,6 +47,8 @@ class FaultCost(msgspec.Struct, frozen=True):
     auc, log_loss, wrong  as served
     without               the same figures without the fault
     alert                 None: none came
+    errors_hours          from the fault's beginning until an alert about the model's errors alone, the labels' maturity
+                          included; None: none came
     """
 
     name: str
@@ -59,6 +62,7 @@ class FaultCost(msgspec.Struct, frozen=True):
     wrong: int
     without: dict[str, float | None]
     alert: FirstAlert | None
+    errors_hours: float | None
 
 
 def costs(
@@ -91,19 +95,25 @@ def _cost(
     if alert is not None:
         before = int((affected & (flights.time <= alert.last_seen)).sum())
         hours = round((alert.last_seen - fault.start) / HOUR_MS, 1)
-        [cause, *_] = (cause for cause in alert.causes if fault.is_behind(cause))
+        cause = min((cause for cause in alert.causes if fault.is_behind(cause)), key=_is_age)
         found = FirstAlert(alert.id, alert.severity, cause_text(cause), alert.last_seen, hours, before)
     figures, without = _figures(served[judged], late), _figures(unspoilt[judged], late)
     return FaultCost(
         fault.name, fault.what, fault.start, fault.end, int(affected.sum()), int(judged.sum()),
-        figures["auc"], figures["log_loss"], int(figures["wrong"] or 0), without, found,
+        figures["auc"], figures["log_loss"], int(figures["wrong"] or 0), without, found, _errors_hours(fault, lives),
     )  # fmt: skip
 
 
 def first_alert(fault: Fault, lives: Mapping[str, Sequence[Alert]]) -> Alert | None:
     """The state of an alert that first named a feature of the fault, of all alerts the earliest in event time."""
     firsts = (next((state for state in life if _is_about(fault, state)), None) for life in lives.values())
-    return min((state for state in firsts if state is not None), key=lambda state: state.last_seen, default=None)
+    known = (state for state in firsts if state is not None)
+    return min(known, key=lambda state: (state.last_seen, state.family == "freshness"), default=None)
+
+
+def named_at(fault: Fault, life: Sequence[Alert]) -> int:
+    """Event time of the alarm that first named a feature of the fault; 0 where none did. Unix ms."""
+    return next((state.last_seen for state in life if _is_about(fault, state)), 0)
 
 
 def fault_behind(alert: Alert) -> Fault | None:
@@ -112,6 +122,20 @@ def fault_behind(alert: Alert) -> Fault | None:
         if _is_about(fault, alert) or (alert.family in _FOLLOWING and fault.start <= alert.first_seen < fault.end):
             return fault
     return None
+
+
+def _errors_hours(fault: Fault, lives: Mapping[str, Sequence[Alert]]) -> float | None:
+    times = [
+        state.last_seen
+        for life in lives.values()
+        for state in life[:1]
+        if state.family in ("concept_drift", "quality") and fault.start <= state.last_seen < fault.end
+    ]
+    return round((min(times) - fault.start) / HOUR_MS + MATURITY_S / 3600, 1) if times else None
+
+
+def _is_age(cause: Cause) -> bool:
+    return cause.signal.startswith("age:")
 
 
 def _is_about(fault: Fault, alert: Alert) -> bool:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from penstock.monitoring.performance import Performance
+from penstock.monitoring.performance import Performance, metrics
 from penstock.schemas.alerts import Alert
 from penstock.schemas.quality import QUALITY_SCHEMA, QualitySummary, decode_quality
 from penstock.schemas.records import SCHEMA_HEADER
@@ -49,6 +49,11 @@ class Findings:
         """Month of 2013 → the champion's metrics, as `penstock.monitoring.performance` names them."""
         months = self.performance.over_time("champion", period="month")
         return {int(name[-2:]): figures for name, figures in months if name.startswith("2013-")}
+
+    @property
+    def quality(self) -> dict[str, float]:
+        """The champion's metrics over everything."""
+        return metrics(self.performance.total("champion"), "binary")
 
     @property
     def alerts(self) -> list[Alert]:

@@ -12,6 +12,7 @@ PARTITIONS = 1
 """Months pass in seconds here. Several partitions are read a fetch of one after a fetch of another: they would be weeks
 apart, and watch would tell of them in that order."""
 
+MATURITY_S = 86_400
 SMALLEST_SEGMENT, LARGEST_SEGMENT = 16, 256
 
 _PROJECT = """\
@@ -57,7 +58,7 @@ checkpoint_s = 0.25
 
 [labels]
 task = "binary"
-maturity_s = 86400              # a flight that has not landed a day after the prediction never does
+maturity_s = {maturity_s}             # a flight that has not landed a day after the prediction never does
 retention_s = 34560000          # 400 days
 slices = ["origin", "carrier"]
 
@@ -66,7 +67,7 @@ false_alarms_per_week = 0.1     # of event time, over everything that is watched
 reference_segments = 50
 
 [alerts]
-clear_after = 8
+clear_after = 3
 clear_after_s = 172800          # two days without an alarm
 cool_down_s = 86400
 remind_s = 2592000
@@ -181,6 +182,7 @@ def write_project(
         replication_factor=replication_factor,
         admin_port=admin_port,
         segment_rows=segment_rows,
+        maturity_s=MATURITY_S,
     )
     for name, kind, entity, field in _FEATURES:
         text += _LOOKED_UP.format(name=name, type=kind, entity=entity, field=field)

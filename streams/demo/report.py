@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from penstock.monitoring.alert_titles import cause_text
 from penstock.schemas.alerts import Alert
-from penstock.streams.demo.costs import FaultCost, costs, fault_behind
+from penstock.streams.demo.costs import FaultCost, costs, fault_behind, named_at
 from penstock.streams.demo.evaluation import auc_by_month, overall_auc
 from penstock.streams.demo.findings import Findings, month_of
 from penstock.streams.demo.flights import Flights
@@ -24,6 +25,10 @@ class Latency(msgspec.Struct, frozen=True):
 
     p50: float | None
     p99: float | None
+
+
+THE_SERVICE_ITSELF = 1_400_000_000_000
+"""An alert that stands later is about the service itself, which lives today; the flights are of 2013. Unix ms."""
 
 
 class Month(msgspec.Struct, frozen=True):
@@ -43,6 +48,7 @@ class Month(msgspec.Struct, frozen=True):
 class AlertFound(msgspec.Struct, frozen=True):
     """An alert as it stood in the end; times are event time, Unix ms.
 
+    time    of the first alarm; of a fault's alert, of the first alarm about the fault
     fault   that is behind it, as the demo knows; None: the year itself
     causes  in words, the strongest first
     """
@@ -52,6 +58,7 @@ class AlertFound(msgspec.Struct, frozen=True):
     state: str
     family: str
     title: str
+    time: int
     first_seen: int
     last_seen: int
     alarms: int
@@ -60,10 +67,12 @@ class AlertFound(msgspec.Struct, frozen=True):
     fault: str | None
 
     @classmethod
-    def of(cls, alert: Alert) -> AlertFound:
-        fault = fault_behind(alert)
+    def of(cls, life: Sequence[Alert]) -> AlertFound:
+        """From the alert's states, in the order in which they were told."""
+        alert, fault = life[-1], fault_behind(life[-1])
+        time = alert.first_seen if fault is None else max(alert.first_seen, named_at(fault, life))
         return cls(
-            alert.id, alert.severity, alert.state, alert.family, alert.title, alert.first_seen, alert.last_seen,
+            alert.id, alert.severity, alert.state, alert.family, alert.title, time, alert.first_seen, alert.last_seen,
             alert.count, max((cause.contribution for cause in alert.causes), default=0.0),
             [cause_text(cause) for cause in alert.causes], None if fault is None else fault.name,
         )  # fmt: skip
@@ -96,6 +105,7 @@ class Report(msgspec.Struct, frozen=True):
     rule_auc: float | None
     """Of all months together."""
     quality_by_month: dict[int, Month] = {}
+    quality: Month = Month(None, None, None, 0)
     alerts: list[AlertFound] = []
     faults: list[FaultCost] = []
 
@@ -146,22 +156,35 @@ def make_report(
         auc=_round(overall_auc(flights, scores)),
         rule_auc=_round(overall_auc(flights, rule)),
         quality_by_month=_by_month(findings),
-        alerts=[AlertFound.of(alert) for alert in findings.alerts],
+        quality=_whole(findings),
+        alerts=_alerts(findings),
         faults=costs(flights, scores, unspoilt, findings.lives),
     )
 
 
+def _alerts(findings: Findings) -> list[AlertFound]:
+    found = (AlertFound.of(findings.lives[alert.id]) for alert in findings.alerts)
+    return sorted(found, key=lambda alert: alert.time)
+
+
 def _by_month(findings: Findings) -> dict[int, Month]:
     quality, coverage = findings.quality_by_month(), findings.coverage
-    alerts = Counter(month_of(alert.first_seen) for alert in findings.alerts)
-    months = {}
-    for month in sorted(quality.keys() | coverage.keys()):
-        figures, (rows, labelled) = quality.get(month, {}), coverage.get(month, (0, 0))
-        months[month] = Month(
-            _round(figures.get("auc", np.nan)), _round(figures.get("log_loss", np.nan)),
-            _round(labelled / rows if rows else np.nan), alerts[month],
-        )  # fmt: skip
-    return months
+    alerts = Counter(month_of(alert.first_seen) for alert in findings.alerts if alert.first_seen < THE_SERVICE_ITSELF)
+    return {month: _month(quality[month], coverage.get(month, (0, 0)), alerts[month]) for month in sorted(quality)}
+
+
+def _whole(findings: Findings) -> Month:
+    rows, labelled = np.array(list(findings.coverage.values()), np.int64).reshape(-1, 2).sum(0).tolist()
+    alerts = sum(alert.first_seen < THE_SERVICE_ITSELF for alert in findings.alerts)
+    return _month(findings.quality, (rows, labelled), alerts)
+
+
+def _month(figures: dict[str, float], coverage: tuple[int, int], alerts: int) -> Month:
+    rows, labelled = coverage
+    return Month(
+        _round(figures.get("auc", np.nan)), _round(figures.get("log_loss", np.nan)),
+        _round(labelled / rows if rows else np.nan), alerts,
+    )  # fmt: skip
 
 
 def _rate(account: Account, stop: int) -> float:

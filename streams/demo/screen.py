@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from penstock.streams.console.alert_rendering import printable
 from penstock.streams.demo.costs import FaultCost
-from penstock.streams.demo.report import AlertFound, Report, Stretches
+from penstock.streams.demo.report import THE_SERVICE_ITSELF, AlertFound, Report, Stretches
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,8 +20,12 @@ _GROUPS = {
     "the features": ("data_drift", "joint_drift", "score_drift"),
     "the model's errors": ("concept_drift", "quality"),
     "labels": ("labels",),
+    "volume and the age of what is looked up": ("volume", "freshness"),
 }
 """Families by what they are about, for the alerts that are not shown one by one."""
+
+_BESIDE = {"freshness"}
+"""Whose alerts say again what those about the features say."""
 
 
 def show(console: Console, report: Report, stretches: Stretches, bad: int) -> None:
@@ -77,8 +81,11 @@ def month_table(report: Report) -> Table:
             _figure(month.log_loss), _share(month.coverage), str(month.alerts),
         )  # fmt: skip
     table.add_section()
-    alerts = sum(month.alerts for month in report.quality_by_month.values())
-    table.add_row("all", _figure(report.auc), _figure(report.rule_auc), "", "", str(alerts), style="bold")
+    whole = report.quality
+    table.add_row(
+        "all", _figure(whole.auc), _figure(report.rule_auc), _figure(whole.log_loss), _share(whole.coverage),
+        str(whole.alerts), style="bold",
+    )  # fmt: skip
     return table
 
 
@@ -90,21 +97,23 @@ def alert_table(report: Report) -> Table:
     table.add_column("2013", no_wrap=True)
     table.add_column("alert")
     table.add_column("why", style="dim")
-    injected = [alert for alert in report.alerts if alert.fault is not None]
-    seasons = [alert for alert in report.alerts if alert.fault is None]
-    shown = sorted(seasons, key=lambda alert: alert.strength, reverse=True)[:_SEASONS_SHOWN]
-    for alert in sorted([*injected, *shown], key=lambda alert: alert.first_seen):
+    of_the_year = [alert for alert in report.alerts if alert.first_seen < THE_SERVICE_ITSELF]
+    injected = [alert for alert in of_the_year if alert.fault is not None]
+    seasons = [alert for alert in of_the_year if alert.fault is None]
+    shown = sorted((alert for alert in seasons if alert.family not in _BESIDE), key=_strength)[-_SEASONS_SHOWN:]
+    for alert in sorted([*injected, *shown], key=lambda alert: alert.time):
         why = "the year" if alert.fault is None else alert.fault
-        table.add_row(moment(alert.first_seen), alert.title, why, style="bold" if alert.fault else None)
+        table.add_row(moment(alert.time), printable(alert.title), why, style="bold" if alert.fault else None)
     table.add_section()
     rest = [alert for alert in seasons if alert not in shown]
     for about, families in _GROUPS.items():
         some = [alert for alert in rest if alert.family in families]
         if some:
-            table.add_row(f"{len(some)} more", f"about {about}, as: {_strongest(some).title}", "the year")
-    others = [alert for alert in rest if not any(alert.family in families for families in _GROUPS.values())]
-    if others:
-        table.add_row(f"{len(others)} more", f"as: {_strongest(others).title}", "the year")
+            as_this = printable(max(some, key=_strength).title)
+            table.add_row(f"{len(some)} more", f"about {about}, as: {as_this}", "the year")
+    for alert in report.alerts:
+        if alert not in of_the_year:
+            table.add_row("today", printable(alert.title), "this machine")
     return table
 
 
@@ -126,7 +135,8 @@ def cost_table(report: Report) -> Table:
     table.add_row("wrong calls", *(_wrong(fault) for fault in report.faults))
     table.add_section()
     table.add_row("first alert", *(_first(fault) for fault in report.faults))
-    table.add_row("it says", *("–" if fault.alert is None else fault.alert.cause for fault in report.faults))
+    table.add_row("its sentence", *("–" if fault.alert is None else fault.alert.cause for fault in report.faults))
+    table.add_row("from errors alone", *(_errors(fault) for fault in report.faults))
     return table
 
 
@@ -139,13 +149,17 @@ def moment(time: int) -> str:
     return datetime.fromtimestamp(time / 1000, UTC).strftime("%b %d %H:%M")
 
 
-def _strongest(alerts: Sequence[AlertFound]) -> AlertFound:
-    return max(alerts, key=lambda alert: alert.strength)
+def _strength(alert: AlertFound) -> float:
+    return alert.strength
 
 
 def _wrong(fault: FaultCost) -> str:
     without = int(fault.without["wrong"] or 0)
     return f"{without:,} → {fault.wrong:,}"
+
+
+def _errors(fault: FaultCost) -> str:
+    return "no alert" if fault.errors_hours is None else f"an alert after {fault.errors_hours:,.0f} h"
 
 
 def _first(fault: FaultCost) -> str:

@@ -8,31 +8,50 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rich.console import Console
 
 from penstock.schemas.errors import ConfigurationError
 from penstock.streams.demo import report, run
+from penstock.streams.demo.evaluation import auc, log_loss
+from penstock.streams.demo.findings import month_of
+from penstock.streams.demo.flights import Flights
 from penstock.streams.demo.folder import demo_folder
 from penstock.streams.demo.ledger import Account
-from penstock.streams.demo.traffic import spoilt
+from penstock.streams.demo.traffic import BAD, Traffic, spoilt
 from penstock.streams.embedded.errors import DirectoryInUse
 from penstock.streams.embedded.processes import DirectoryLock
 
 EVENTS = 3_000
+YEAR_ENDS = 1_388_534_400_000
+"""2014-01-01T00:00Z, Unix ms."""
 MONTH_A_SECOND = 30 * 86_400.0
 
 
-@pytest.fixture
-def accounts(monkeypatch: pytest.MonkeyPatch) -> list[Account]:
-    """The books of each run, from the moment before they are summed up."""
-    kept: list[Account] = []
+class Books(NamedTuple):
+    flights: Flights
+    traffic: Traffic
+    account: Account
 
-    def keeping(flights: Any, traffic: Any, account: Account, *arguments: Any, **named: Any) -> Any:
-        kept.append(account)
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """[flights], NaN: none."""
+        scores, good = np.full(len(self.flights), np.nan), self.traffic.rows != BAD
+        scores[self.traffic.rows[good]] = self.account.score[good]
+        return scores
+
+
+@pytest.fixture
+def books(monkeypatch: pytest.MonkeyPatch) -> list[Books]:
+    """The books of each run, from the moment before they are summed up."""
+    kept: list[Books] = []
+
+    def keeping(flights: Flights, traffic: Traffic, account: Account, *arguments: Any, **named: Any) -> Any:
+        kept.append(Books(flights, traffic, account))
         return report.make_report(flights, traffic, account, *arguments, **named)
 
     monkeypatch.setattr(run, "make_report", keeping)
@@ -43,13 +62,13 @@ def accounts(monkeypatch: pytest.MonkeyPatch) -> list[Account]:
 @pytest.mark.redis
 @pytest.mark.slow
 def test_two_runs_at_different_speeds_and_in_both_modes_give_the_same_predictions(
-    tmp_path: Path, accounts: list[Account]
+    tmp_path: Path, books: list[Books]
 ) -> None:
     screen, data, file = Console(file=io.StringIO(), width=100), tmp_path / "demo", tmp_path / "report.json"
     assert run.run_demo(events=EVENTS, report=file, data=data, console=screen) == 0
     assert run.run_demo(events=EVENTS, speed_up=MONTH_A_SECOND, data=data, mode="exactly_once", console=screen) == 0
 
-    fast, paced = accounts
+    fast, paced = (each.account for each in books)
     np.testing.assert_array_equal(fast.score, paced.score)
     assert (np.isnan(fast.score) == (fast.dead_letters == 1)).all()
     assert paced.lost == paced.doubled == paced.strays == 0
@@ -63,7 +82,34 @@ def test_two_runs_at_different_speeds_and_in_both_modes_give_the_same_prediction
     assert set(found["auc_by_month"]) == {str(month) for month in range(3, 13)}
     assert found["auc"] > 0.68 > found["rule_auc"]
     assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"]
-    assert "events per second" in screen.file.getvalue()  # type: ignore[attr-defined]
+    said = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "events per second" in said
+    assert "What it would have cost not to look" in said
+    check_what_the_service_knows(found, books[0])
+    check_that_both_faults_were_seen(found)
+
+
+def check_what_the_service_knows(found: dict[str, Any], books: Books) -> None:
+    """Quality from the summaries is that of the books, but for the bins of the AUC; every label was counted."""
+    flights, scores = books.flights, books.scores
+    months = np.array([month_of(time) for time in flights.time.tolist()])
+    assert set(found["quality_by_month"]) == {str(month) for month in range(3, 13)}
+    for month, quality in found["quality_by_month"].items():
+        rows = (months == int(month)) & (flights.time < YEAR_ENDS) & flights.labelled
+        late = flights.late[rows]
+        assert quality["auc"] == pytest.approx(auc(scores[rows], late), abs=0.005)
+        assert quality["log_loss"] == pytest.approx(log_loss(scores[rows], late), abs=1e-3)
+    assert found["quality"]["coverage"] == pytest.approx(flights.labelled.mean(), abs=1e-4)
+
+
+def check_that_both_faults_were_seen(found: dict[str, Any]) -> None:
+    """Each within its first half, by a feature that it spoilt; and they cost something."""
+    injected = {alert["fault"] for alert in found["alerts"]}
+    for fault in found["faults"]:
+        assert fault["name"] in injected
+        assert fault["alert"]["time"] < (fault["start"] + fault["end"]) / 2
+        assert fault["log_loss"] > fault["without"]["log_loss"]
+    assert not [alert for alert in found["alerts"] if alert["family"] in ("numerics", "operations")]
 
 
 @pytest.mark.kafka
