@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from penstock.streams.console.alert_rendering import printable
 from penstock.streams.demo.costs import FaultCost
-from penstock.streams.demo.report import THE_SERVICE_ITSELF, AlertFound, Report, Stretches
+from penstock.streams.demo.findings import month_of
+from penstock.streams.demo.report import THE_SERVICE_ITSELF, Report, Stretches
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_SEASONS_SHOWN = 5
+_SHOWN = 6
 _GROUPS = {
     "the features": ("data_drift", "joint_drift", "score_drift"),
     "the model's errors": ("concept_drift", "quality"),
@@ -75,10 +76,12 @@ def month_table(report: Report) -> Table:
     table.add_column("rule", justify="right", style="dim")
     for name in ("log loss", "labelled", "alerts"):
         table.add_column(name, justify="right")
+    table.add_column("injected")
+    injected = {month_of(fault.start): fault.name for fault in report.faults}
     for number, month in report.quality_by_month.items():
         table.add_row(
             MONTHS[number - 1], _figure(month.auc), _figure(report.rule_auc_by_month.get(number)),
-            _figure(month.log_loss), _share(month.coverage), str(month.alerts),
+            _figure(month.log_loss), _share(month.coverage), str(month.alerts), injected.get(number),
         )  # fmt: skip
     table.add_section()
     whole = report.quality
@@ -98,19 +101,18 @@ def alert_table(report: Report) -> Table:
     table.add_column("alert")
     table.add_column("why", style="dim")
     of_the_year = [alert for alert in report.alerts if alert.first_seen < THE_SERVICE_ITSELF]
-    injected = [alert for alert in of_the_year if alert.fault is not None]
-    seasons = [alert for alert in of_the_year if alert.fault is None]
-    shown = sorted((alert for alert in seasons if alert.family not in _BESIDE), key=_strength)[-_SEASONS_SHOWN:]
-    for alert in sorted([*injected, *shown], key=lambda alert: alert.time):
+    telling = sorted((alert for alert in of_the_year if alert.family not in _BESIDE), key=lambda alert: alert.strength)
+    shown = [alert for alert in telling if alert.fault] + [alert for alert in telling if not alert.fault][-_SHOWN:]
+    for alert in sorted(shown, key=lambda alert: alert.time):
         why = "the year" if alert.fault is None else alert.fault
         table.add_row(moment(alert.time), printable(alert.title), why, style="bold" if alert.fault else None)
     table.add_section()
-    rest = [alert for alert in seasons if alert not in shown]
+    rest = [alert for alert in of_the_year if alert not in shown]
     for about, families in _GROUPS.items():
         some = [alert for alert in rest if alert.family in families]
         if some:
-            as_this = printable(max(some, key=_strength).title)
-            table.add_row(f"{len(some)} more", f"about {about}, as: {as_this}", "the year")
+            as_this = printable(max(some, key=lambda alert: alert.strength).title)
+            table.add_row(f"{len(some)} more", f"about {about}, as: {as_this}", "")
     for alert in report.alerts:
         if alert not in of_the_year:
             table.add_row("today", printable(alert.title), "this machine")
@@ -122,21 +124,21 @@ def cost_table(report: Report) -> Table:
     from rich.table import Table
 
     table = Table(title="What it would have cost not to look", title_justify="left")
-    table.add_column("injected")
+    table.add_column("")
     for fault in report.faults:
         table.add_column(fault.name)
-    table.add_row("", *(fault.what for fault in report.faults))
+    table.add_row("injected", *(fault.what for fault in report.faults))
     table.add_row("from", *(moment(fault.start) for fault in report.faults))
     table.add_row("to", *(moment(fault.end) for fault in report.faults))
     table.add_row("flights", *(f"{fault.flights:,}" for fault in report.faults))
     for name, title in (("auc", "AUC"), ("log_loss", "log loss")):
         changes = (f"{_figure(fault.without[name])} → {_figure(getattr(fault, name))}" for fault in report.faults)
         table.add_row(title, *changes)
-    table.add_row("wrong calls", *(_wrong(fault) for fault in report.faults))
+    table.add_row("wrong decisions", *(_wrong(fault) for fault in report.faults))
     table.add_section()
     table.add_row("first alert", *(_first(fault) for fault in report.faults))
     table.add_row("its sentence", *("–" if fault.alert is None else fault.alert.cause for fault in report.faults))
-    table.add_row("from errors alone", *(_errors(fault) for fault in report.faults))
+    table.add_row("by labels alone", *(_errors(fault) for fault in report.faults))
     return table
 
 
@@ -149,17 +151,13 @@ def moment(time: int) -> str:
     return datetime.fromtimestamp(time / 1000, UTC).strftime("%b %d %H:%M")
 
 
-def _strength(alert: AlertFound) -> float:
-    return alert.strength
-
-
 def _wrong(fault: FaultCost) -> str:
     without = int(fault.without["wrong"] or 0)
     return f"{without:,} → {fault.wrong:,}"
 
 
 def _errors(fault: FaultCost) -> str:
-    return "no alert" if fault.errors_hours is None else f"an alert after {fault.errors_hours:,.0f} h"
+    return "nothing" if fault.errors_hours is None else f"an alert after {fault.errors_hours:,.0f} h"
 
 
 def _first(fault: FaultCost) -> str:
@@ -187,9 +185,9 @@ of the origin's last 30 arrivals. AUC and log loss come from the summaries
 that watch wrote, once a day had shown which flights were late."""
 
 ABOUT_ALERTS = """\
-The year: seasons, storms, holidays and new schedules, which the model had not
-seen. Which alerts come may differ a little from run to run, as partitions are
-read side by side; the predictions never do."""
+The year: seasons, storms, holidays, sensors that fail, which the model had not
+seen. Alerts may differ in a detail from run to run, as labels are read beside
+the events; predictions never do."""
 
 TRY_NEXT = """
 What to try next:

@@ -91,6 +91,8 @@ async def stream(
             if plan.paced_from:
                 await replay.run(0, plan.paced_from, speed_up=None, progress=progress)
                 await settled()
+                say("Letting watch and judge catch up")
+                await workers.wait_until_idle()
                 say(f"Measuring latency: the {plan.pace}")
                 await replay.run_at_rate(plan.paced_from, total, events_per_s=PACED_EVENTS_PER_S, progress=progress)
             else:

@@ -15,7 +15,10 @@ from penstock.streams.embedded.processes import ServerProcess, free_ports, is_fr
 from penstock.streams.settings_sections import ROLES, AdminSettings, Role
 
 READY_DEADLINE_S = 90.0
+IDLE_DEADLINE_S = 60.0
 _POLL_S = 0.05
+_QUIET_POLL_S, _QUIET_POLLS = 0.25, 4
+"""Longer than a checkpoint, after which watch counts."""
 
 
 class WorkerFailed(PenstockError):
@@ -75,7 +78,7 @@ class RoleWorker:
             if time.monotonic() > deadline:
                 raise self._failure(f"was not ready within {deadline_s:g} s")
             await asyncio.sleep(_POLL_S)
-            answer = await self._ask_readiness()
+            answer = await self._get("/readyz")
 
     def ask_to_stop(self) -> None:
         """SIGTERM; returns at once."""
@@ -85,14 +88,21 @@ class RoleWorker:
         """SIGTERM: it finishes and commits what is in flight. Stopping twice is fine."""
         self._process.stop()
 
-    async def _ask_readiness(self) -> bytes:
+    async def counted(self) -> float:
+        """The sum of everything that it has counted so far: what does not grow has nothing to do."""
+        text = (await self._get("/metrics")).decode()
+        lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
+        return sum(float(line[-1]) for line in lines if line and line[0].partition("{")[0].endswith("_total"))
+
+    async def _get(self, path: str) -> bytes:
+        """The answer, its head included; empty where nobody answers."""
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:
             return b""
         try:
-            writer.write(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            return await reader.read(4096)
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            return await reader.read()
         except OSError:
             return b""
         finally:
@@ -121,6 +131,15 @@ class Workers:
     async def wait_until_ready(self) -> None:
         """Raises WorkerFailed."""
         await asyncio.gather(*(worker.wait_until_ready() for worker in self._all))
+
+    async def wait_until_idle(self, deadline_s: float = IDLE_DEADLINE_S) -> None:
+        """Returns when watch and judge have done what there was to do, or after `deadline_s`."""
+        deadline, before, quiet = time.monotonic() + deadline_s, -1.0, 0
+        while quiet < _QUIET_POLLS and time.monotonic() < deadline:
+            self.check()
+            await asyncio.sleep(_QUIET_POLL_S)
+            counted = await self["watch"].counted() + await self["judge"].counted()
+            before, quiet = counted, quiet + 1 if counted == before else 0
 
     def stop(self) -> None:
         """All at once; returns when the last has stopped."""

@@ -115,7 +115,8 @@ def test_the_tables_fit_a_terminal_of_eighty_columns(year: Flights) -> None:
     alert = msgspec.structs.replace(alert, title="hour: out of range 0 % → 60 %, and \x1b[2J; scores follow")
     report = Report(
         1, 1, 0, 0, 0, 46_707.0, Latency(43.3, 365.8), {5: 0.7}, 21.0, {5: 0.6}, 0.7, 0.6,
-        {5: Month(0.7, 0.5, 0.97, 1)}, alerts=[AlertFound.of([alert])], faults=costs(flights, scores, scores, {"drift-1": [alert]}),
+        {5: Month(0.7, 0.5, 0.97, 1)}, alerts=[AlertFound.of([alert])],
+        faults=costs(flights, scores, scores, {"drift-1": [alert]}),
     )  # fmt: skip
     console = Console(file=io.StringIO(), width=80, highlight=False)
 
