@@ -16,10 +16,12 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -50,19 +52,21 @@ Result = list[Figure] | str
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options, parts, jobs, file = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception: the other processes end too
     os.environ |= dict.fromkeys(ONE_THREAD, "1")  # before the parts import numpy and numba, here and in other processes
     cells = [cell for part in parts for cell in import_module(f"drift_suite.{part}").cells(options)]
     figures: dict[str, list[Figure]] = {part: [] for part in parts}
     left_out: dict[str, str] = {}
-    for cell, result in zip(cells, run(cells, jobs), strict=True):
+    open_cells = Counter(cell.part for cell in cells)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for cell, result in run(cells, jobs):
         if isinstance(result, str):
             left_out[f"{cell.part}: {cell.title}"] = result
         else:
             figures[cell.part] += result
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    for part, found in figures.items():
-        if found:
-            console.print(table(PARTS[part], found))
+        open_cells[cell.part] -= 1
+        if not open_cells[cell.part] and figures[cell.part]:
+            console.print(table(PARTS[cell.part], figures[cell.part]))
     for title, reason in left_out.items():
         console.print(f"left out: {title}: {reason}")
     if file:
@@ -85,17 +89,21 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, list[str], int, Pat
     return Options(quick=given.quick, data=given.data), chosen, max(1, given.jobs), given.json
 
 
-def run(cells: Sequence[Cell], jobs: int) -> list[Result]:
-    """The results of the cells, in their order; every process that was started has ended before this returns."""
-    results = {number: work(cell) for number, cell in enumerate(cells) if cell.part == ALONE}
+def run(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, Result]]:
+    """The cells with their results, in order, as soon as they are there; at its end every other process has ended."""
+    for cell in cells:
+        if cell.part == ALONE:
+            yield cell, work(cell)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        waiting = {number: pool.submit(work, cell) for number, cell in enumerate(cells) if number not in results}
+        waiting = [(cell, pool.submit(work, cell)) for cell in cells if cell.part != ALONE]
         try:
-            results |= {number: future.result() for number, future in waiting.items()}
+            for cell, future in waiting:
+                yield cell, future.result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
-    return [results[number] for number in range(len(cells))]
 
 
 def work(cell: Cell) -> Result:
