@@ -1,7 +1,7 @@
 """Data drift on histograms: many small bets against the reference, each a CUSUM of log e-values.
 
-Every bet j of a signal (`penstock.monitoring.tilts`) wins l = slope · D - rows · cost nats on a segment, so that exp(l)
-is at most one on average while nothing has changed. W = max(0, W) + l; the signal alarms when some W exceeds
+Every bet j of a signal (see `tilts`) wins l = slope · D - rows · cost nats on a segment, so that exp(l) is at most one
+on average while nothing has changed. W = max(0, W) + l; the signal alarms when some W exceeds
 ln(A · F / GAIN) - ln(weight), where A is the number of segments per false alarm over all F signals, and a signal's
 weights sum to 1: a weighted union bound over whatever is watched (e-detectors: Shin, Ramdas, Rinaldo 2024). Bets win
 nothing most of the time and the reference's errors are paid for in their costs, so alarms are rarer than the bound

@@ -45,7 +45,7 @@ class RecentSums(msgspec.Struct):
             place = oldest
 
     def over(self, signal: int, rows: int) -> NDArray[np.float64]:
-        """[WIDTH] over as many of the signal's latest `rows` rows as whole buckets cover; at least its last segment.
+        """[WIDTH] over the signal's latest `rows` rows, as many as whole buckets cover; at least the last that has any.
 
         >>> recent = RecentSums()
         >>> for _ in range(10):
