@@ -101,6 +101,10 @@ class Operations(msgspec.Struct):
 
     def apply(self, reading: OperationalReading, config: OperationsConfig) -> list[Alarm]:
         """The alarms that hold after this reading, of all workers."""
+        if reading.time - self.now >= config.silent_s * 1000:
+            # Nobody spoke: the whole service was stopped. Who does not come back is silent from now on.
+            for claim in self.claims.values():
+                claim.time = reading.time
         self.now = max(self.now, reading.time)
         for partition in reading.partitions:
             self.claims[reading.role, partition] = Claim(reading.worker, reading.time)

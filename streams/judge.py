@@ -18,9 +18,10 @@ from mode import Service
 
 from penstock.monitoring.judge_metrics import JudgeMetrics
 from penstock.monitoring.judging import Judge
+from penstock.monitoring.tally import Tally
 from penstock.schemas.alerts import Alert, decode_acknowledgement, encode_alert
 from penstock.schemas.errors import PenstockError
-from penstock.schemas.operations import decode_reading
+from penstock.schemas.operations import OperationalReading, decode_reading
 from penstock.schemas.quality import decode_quality
 from penstock.schemas.records import SCHEMA_HEADER
 from penstock.schemas.summaries import decode_summary
@@ -30,6 +31,7 @@ from penstock.streams.admin import AdminServer
 from penstock.streams.alert_sinks import AlertSinks
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.reference import References
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
@@ -62,6 +64,8 @@ class JudgeRole(Service):
         self.metrics = JudgeMetrics(settings.pipeline.name)
         self._admin = AdminServer(settings.admin.host, settings.admin.port_of("judge"), self.metrics, self._not_ready)
         self._references = References(settings)
+        self._tally = Tally("judge", worker_name(), now=now_ms())
+        self._readings = Readings(settings, self._reading)
         kafka = clients.client_options(settings.kafka)
         self._checkpoints = Checkpoints(
             kafka=settings.kafka,
@@ -79,6 +83,7 @@ class JudgeRole(Service):
     async def on_start(self) -> None:
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
+        await self.add_runtime_dependency(self._readings)
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "judge")
 
@@ -87,6 +92,10 @@ class JudgeRole(Service):
 
     def _not_ready(self) -> str | None:
         return None if self._judge is not None else "another worker judges; this one stands by"
+
+    def _reading(self) -> OperationalReading | None:
+        """So that time passes for the judge when nobody else speaks, and it notices that."""
+        return self._tally.reading(now=now_ms()) if self._judge is not None else None
 
     # The summaries come and go.
 

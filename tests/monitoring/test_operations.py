@@ -91,9 +91,20 @@ def test_a_partition_of_which_no_worker_speaks_is_silent() -> None:
     assert service.say(70, worker="a", partitions=(0, 1)) == set()
 
 
+def test_a_service_that_was_stopped_for_the_night_has_time_to_come_back() -> None:
+    service = Service()
+    service.say(0, role="watch", worker="w", partitions=(0,))
+    service.say(0, role="score", partitions=(0,))
+
+    assert service.say(30_000, role="watch", worker="w2", partitions=(0,)) == set()
+    assert service.say(30_050, role="watch", worker="w2", partitions=(0,)) == set()
+    assert service.say(30_060, role="watch", worker="w2", partitions=(0,)) == {"silent:score"}
+
+
 def test_roles_do_not_stand_in_for_each_other() -> None:
     service = Service()
     service.say(0, role="watch", worker="w", partitions=(0,))
+    service.say(30, role="score", partitions=(0,))
 
     assert service.say(60, role="score", partitions=(0,)) == {"silent:watch"}
 
