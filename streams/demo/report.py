@@ -49,6 +49,7 @@ class AlertFound(msgspec.Struct, frozen=True):
     """An alert as it stood in the end; times are event time, Unix ms.
 
     time    of the first alarm; of a fault's alert, of the first alarm about the fault
+    aspect  of its leading cause, as is the strength: nats per thousand rows
     fault   that is behind it, as the demo knows; None: the year itself
     causes  in words, the strongest first
     """
@@ -63,6 +64,7 @@ class AlertFound(msgspec.Struct, frozen=True):
     last_seen: int
     alarms: int
     strength: float
+    aspect: str
     causes: list[str]
     fault: str | None
 
@@ -70,10 +72,11 @@ class AlertFound(msgspec.Struct, frozen=True):
     def of(cls, life: Sequence[Alert]) -> AlertFound:
         """From the alert's states, in the order in which they were told."""
         alert, fault = life[-1], fault_behind(life[-1])
+        lead = next(cause for cause in alert.causes if cause.family == alert.family)
         time = alert.first_seen if fault is None else max(alert.first_seen, named_at(fault, life))
         return cls(
             alert.id, alert.severity, alert.state, alert.family, alert.title, time, alert.first_seen, alert.last_seen,
-            alert.count, max((cause.contribution for cause in alert.causes), default=0.0),
+            alert.count, lead.contribution, lead.aspect,
             [cause_text(cause) for cause in alert.causes], None if fault is None else fault.name,
         )  # fmt: skip
 

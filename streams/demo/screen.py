@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from penstock.streams.console.alert_rendering import printable
 from penstock.streams.demo.costs import FaultCost
 from penstock.streams.demo.findings import month_of
-from penstock.streams.demo.report import THE_SERVICE_ITSELF, Report, Stretches
+from penstock.streams.demo.report import THE_SERVICE_ITSELF, AlertFound, Report, Stretches
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,17 +18,11 @@ if TYPE_CHECKING:
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_SHOWN = 6
-_GROUPS = {
-    "the features": ("data_drift", "joint_drift", "score_drift"),
-    "the model's errors": ("concept_drift", "quality"),
-    "labels": ("labels",),
-    "volume and the age of what is looked up": ("volume", "freshness"),
-}
-"""Families by what they are about, for the alerts that are not shown one by one."""
+_ERRORS, _SHARES, _DISTRIBUTIONS = "the model's errors", "values that are missing or unknown", "distributions that move"
+_SHOWN = {_SHARES: 2, _DISTRIBUTIONS: 4, _ERRORS: 2}
+"""Of each kind so many alerts are shown one by one, on different subjects; the others are counted."""
 
-_BESIDE = {"freshness"}
-"""Whose alerts say again what those about the features say."""
+_KINDS = {"concept_drift": _ERRORS, "quality": _ERRORS, "freshness": "the age of what is looked up"}
 
 
 def show(console: Console, report: Report, stretches: Stretches, bad: int) -> None:
@@ -101,22 +97,35 @@ def alert_table(report: Report) -> Table:
     table.add_column("alert")
     table.add_column("why", style="dim")
     of_the_year = [alert for alert in report.alerts if alert.first_seen < THE_SERVICE_ITSELF]
-    telling = sorted((alert for alert in of_the_year if alert.family not in _BESIDE), key=lambda alert: alert.strength)
-    shown = [alert for alert in telling if alert.fault] + [alert for alert in telling if not alert.fault][-_SHOWN:]
-    for alert in sorted(shown, key=lambda alert: alert.time):
+    shown = _shown(of_the_year)
+    for alert in shown:
         why = "the year" if alert.fault is None else alert.fault
         table.add_row(moment(alert.time), printable(alert.title), why, style="bold" if alert.fault else None)
     table.add_section()
-    rest = [alert for alert in of_the_year if alert not in shown]
-    for about, families in _GROUPS.items():
-        some = [alert for alert in rest if alert.family in families]
-        if some:
-            as_this = printable(max(some, key=lambda alert: alert.strength).title)
-            table.add_row(f"{len(some)} more", f"about {about}, as: {as_this}", "")
+    for kind, count in Counter(_kind(alert) for alert in of_the_year if alert not in shown).most_common():
+        table.add_row(f"{count} more", f"about {kind}")
     for alert in report.alerts:
         if alert not in of_the_year:
             table.add_row("today", printable(alert.title), "this machine")
     return table
+
+
+def _shown(alerts: Sequence[AlertFound]) -> list[AlertFound]:
+    """Those of the faults, and the strongest of each kind, by time; what only follows from them is left out."""
+    chosen = [alert for alert in alerts if alert.fault is not None and _kind(alert) in _SHOWN]
+    for kind, count in _SHOWN.items():
+        of_this_kind = [alert for alert in alerts if alert.fault is None and _kind(alert) == kind]
+        strongest = {
+            alert.title.partition(":")[0]: alert for alert in sorted(of_this_kind, key=lambda alert: alert.strength)
+        }
+        chosen += sorted(strongest.values(), key=lambda alert: alert.strength)[-count:]
+    return sorted(chosen, key=lambda alert: alert.time)
+
+
+def _kind(alert: AlertFound) -> str:
+    if alert.family in ("data_drift", "joint_drift", "score_drift"):
+        return _SHARES if alert.aspect in ("missing", "invalid", "unseen", "out_of_range") else _DISTRIBUTIONS
+    return _KINDS.get(alert.family, alert.family)
 
 
 def cost_table(report: Report) -> Table:
