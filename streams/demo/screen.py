@@ -106,7 +106,7 @@ def alert_table(report: Report) -> Table:
         table.add_row(f"{count} more", f"about {kind}")
     for alert in report.alerts:
         if alert not in of_the_year:
-            table.add_row("today", printable(alert.title), "all was sent at once")
+            table.add_row("today", printable(alert.title), "sent at once")
     return table
 
 
