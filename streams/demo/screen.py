@@ -203,7 +203,7 @@ What to try next:
   penstock demo --keep                    leave it running and look around
   penstock demo --mode exactly_once       every outcome once, whatever crashes
   penstock demo --speed-up 86400          a day a second
-  penstock drift history.csv --reference 5000   drift in a table of your own
+  penstock drift my.csv --reference 5000  drift in a table of your own: no Kafka
   penstock init my-pipeline               your own topic and your own model"""
 
 LOOK_AROUND = """
@@ -212,6 +212,7 @@ It is all still running. In another terminal:
   penstock tail predictions -c {config}
   penstock alerts list --all -c {config}
   penstock report -c {config} --open
+  penstock labels load OUTCOMES.csv -c {config}
   penstock dead-letters list -c {config}
   penstock models list -c {config}
   curl {metrics}/metrics
