@@ -106,7 +106,7 @@ def alert_table(report: Report) -> Table:
         table.add_row(f"{count} more", f"about {kind}")
     for alert in report.alerts:
         if alert not in of_the_year:
-            table.add_row("today", printable(alert.title), "sent at once")
+            table.add_row("today", printable(alert.title), "the service")
     return table
 
 
@@ -195,8 +195,8 @@ that watch wrote, once a day had shown which flights were late."""
 
 ABOUT_ALERTS = """\
 The year: seasons, storms, holidays, sensors that fail, which the model had not
-seen. Alerts may differ in a detail from run to run, as labels are read beside
-the events; predictions never do."""
+seen. What scores and errors do while a fault lasts is put down to the fault.
+Alerts may differ in a detail from run to run; predictions never do."""
 
 TRY_NEXT = """
 What to try next:
