@@ -165,7 +165,7 @@ def report(results: dict[str, list[Measurement]]) -> dict[str, dict[str, object]
     ratios: dict[str, object] = {
         f"{one}/{other}": median(results[one], rate) / median(results[other], rate)
         for one, other in RATIOS
-        if one in results and other in results
+        if one in results and other in results and median(results[other], rate)  # none where all came within one ms
     }
     return figures | {"ratios": ratios}
 

@@ -13,14 +13,16 @@ from aiokafka.errors import (
     InvalidTxnState,
     OutOfOrderSequenceNumber,
     ProducerFenced,
+    UnknownError,
     UnknownProducerId,
 )
 
 _FENCES = (
     ProducerFenced, InvalidProducerEpoch, InvalidTxnState, InvalidProducerIdMapping, OutOfOrderSequenceNumber,
-    UnknownProducerId, ConcurrentTransactions,
+    UnknownProducerId, ConcurrentTransactions, UnknownError,
 )  # fmt: skip
-"""What a broker says to a producer that is no longer the newest."""
+"""What a broker says to a producer that is no longer the newest; in a race of many, also that it does not know what is
+wrong. In every case nothing of the transaction will be visible, and whoever reads again sees what is."""
 
 
 class Fenced(Exception):
