@@ -16,15 +16,13 @@ from aiokafka import TopicPartition
 from faust.types import TP
 from mode import Service
 
+from penstock.monitoring.judge_inputs import JudgeInputs
 from penstock.monitoring.judge_metrics import JudgeMetrics
 from penstock.monitoring.judging import Judge
 from penstock.monitoring.tally import Tally
-from penstock.schemas.alerts import Alert, decode_acknowledgement, encode_alert
+from penstock.schemas.alerts import Alert, encode_alert
 from penstock.schemas.errors import PenstockError
-from penstock.schemas.operations import OperationalReading, decode_reading
-from penstock.schemas.quality import decode_quality
-from penstock.schemas.records import SCHEMA_HEADER
-from penstock.schemas.summaries import decode_summary
+from penstock.schemas.operations import OperationalReading
 from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
@@ -43,8 +41,6 @@ PARTITION = 0
 
 STATE_EVERY = 5
 """A checkpoint without alerts may wait for so many of the role's rounds: the state is larger than what it judges."""
-
-_KINDS = ("summary", "quality", "operations", "acknowledgement")
 
 
 def install(app: BlockApp, settings: Settings) -> None:
@@ -75,7 +71,7 @@ class JudgeRole(Service):
             new_producer=lambda name: new_producer(kafka, client_id=app.conf.id, transactional_id=name),
         )
         self._sinks = AlertSinks.of(settings.alerts, count=self.metrics.count_told)
-        self._judge: Judge | None = None
+        self._inputs: JudgeInputs | None = None
         self._alerts: list[Alert] = []
         self._next = self._committed = 0
         self._rounds = 0
@@ -91,11 +87,11 @@ class JudgeRole(Service):
         await self._sinks.close()
 
     def _not_ready(self) -> str | None:
-        return None if self._judge is not None else "another worker judges; this one stands by"
+        return None if self._inputs is not None else "another worker judges; this one stands by"
 
     def _reading(self) -> OperationalReading | None:
         """So that time passes for the judge when nobody else speaks, and it notices that."""
-        return self._tally.reading(now=now_ms()) if self._judge is not None else None
+        return self._tally.reading(now=now_ms()) if self._inputs is not None else None
 
     # The summaries come and go.
 
@@ -104,7 +100,7 @@ class JudgeRole(Service):
             return
         state = (await self._checkpoints.open([PARTITION]))[PARTITION]
         settings = self._settings
-        self._judge = Judge(
+        judge = Judge(
             settings.drift.config(settings.watch),
             settings.labels.config(),
             settings.alerts.config(),
@@ -112,15 +108,17 @@ class JudgeRole(Service):
             profile=self._references.profile,
             sensitive=[feature.name for feature in settings.catalogue.features if feature.sensitive],
         )
+        inputs = JudgeInputs(judge)
         if snapshot := joined(state):
-            self._judge.restore(snapshot)
-        self.metrics.show_open(self._judge.open)
+            inputs.restore(snapshot)
+        self._inputs = inputs
+        self.metrics.show_open(judge.open)
         self._alerts, self._next, self._committed = [], 0, 0
         self._parts = len(state)
         log.info("Judging %s", "from its beginning" if not snapshot else "from where the last judge stopped")
 
     async def on_revoked(self, revoked: set[TP]) -> None:
-        self._judge = None
+        self._inputs = None
         await self._checkpoints.close()
 
     # Judging.
@@ -129,11 +127,11 @@ class JudgeRole(Service):
         """The agent: runs of summaries, in order."""
         async for event in stream.noack().events():
             block: Block = event.value
-            if (judge := self._judge) is not None and self._is_current(event):
+            if (inputs := self._inputs) is not None and self._is_current(event):
                 for record in block.records:
-                    if self._judge is not judge:  # taken away meanwhile
+                    if self._inputs is not inputs:  # taken away meanwhile
                         break
-                    self._take(judge, record)
+                    self._take(inputs, record)
                     self._next = record.offset + 1
                     await asyncio.sleep(0)  # heartbeats and checkpoints take their turn
             event.ack()
@@ -141,27 +139,16 @@ class JudgeRole(Service):
     def _is_current(self, event: Any) -> bool:
         return bool(event.message.generation_id == self._app.consumer_generation_id)
 
-    def _take(self, judge: Judge, record: Any) -> None:
+    def _take(self, inputs: JudgeInputs, record: Any) -> None:
+        self.metrics.count_judged(inputs.kind_of(record.headers))
         place = f"{self._topics.summaries.name}, offset {record.offset}"
         try:
-            self._alerts += self._concluded(judge, record, place)
+            self._alerts += inputs.take(
+                record.value, record.headers, offset=record.offset, written=record.timestamp, place=place
+            )
         except PenstockError as error:
             self.metrics.count_unreadable()
             log.error("%s It is skipped.", error)
-
-    def _concluded(self, judge: Judge, record: Any, place: str) -> list[Alert]:
-        value, headers = record.value, record.headers
-        schema = dict(headers).get(SCHEMA_HEADER, b"").partition(b"/")[0].decode()
-        self.metrics.count_judged(schema if schema in _KINDS else "unknown")
-        match schema:
-            case "summary":
-                return judge.apply(decode_summary(value, headers, place=place))
-            case "quality":
-                return judge.apply_quality(decode_quality(value, headers, place=place))
-            case "operations":
-                return judge.operations(decode_reading(value, headers, place=place))
-            case _:  # refuses what is not an acknowledgement either
-                return judge.acknowledge(decode_acknowledgement(value, headers, place))
 
     # Checkpoints.
 
@@ -170,14 +157,15 @@ class JudgeRole(Service):
         while not self.should_stop:
             await self.sleep(self._settings.watch.checkpoint_s / 2)
             self._rounds += 1
-            if self._judge is not None and (self._alerts or self._rounds % STATE_EVERY == 0):
-                await self._checkpoint(self._judge)
+            if self._inputs is not None and (self._alerts or self._rounds % STATE_EVERY == 0):
+                await self._checkpoint(self._inputs)
 
-    async def _checkpoint(self, judge: Judge) -> None:
-        if self._next == self._committed:
+    async def _checkpoint(self, inputs: JudgeInputs) -> None:
+        following = inputs.resume(self._next)
+        if following == self._committed and not self._alerts:
             return
         alerts, self._alerts = self._alerts, []
-        following, snapshot = self._next, judge.snapshot()
+        snapshot = inputs.snapshot()
         parts = cut(snapshot)
         outputs = [Output(self._topics.alerts.name, PARTITION, encode_alert(alert)) for alert in alerts]
         outputs += [self._checkpoints.state_output(PARTITION, f"{number}", part) for number, part in enumerate(parts)]

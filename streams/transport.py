@@ -37,6 +37,8 @@ from penstock.streams.blocks import Block, BlockOffsets, cut
 
 log = logging.getLogger("penstock.transport")
 
+FETCH_BYTES = 4 << 20
+
 PRODUCER_BATCH_BYTES = 900_000
 """Holds a block's predictions and stays below Kafka's default limit; aiokafka's 16 KiB would cut them to pieces."""
 
@@ -64,7 +66,7 @@ class BlockOptions:
     kafka: Mapping[str, Any]
     max_rows: int = 4096
     max_bytes: int = 8 << 20
-    fetch_bytes: int = 4 << 20
+    fetch_bytes: int = FETCH_BYTES
     fetch_wait_ms: int = 100
     gather_bytes: int = 32 << 10
     gather_ms: int = 1

@@ -10,11 +10,9 @@ from aiokafka import ConsumerRecord
 from pipelines import Kafka, MakeProject, Project, Witness, until
 from traffic import event, features, producing
 
+from penstock.monitoring.judge_inputs import JudgeInputs
 from penstock.monitoring.judging import Judge
 from penstock.schemas.alerts import Alert, decode_alert
-from penstock.schemas.operations import OPERATIONS_SCHEMA, decode_reading
-from penstock.schemas.records import SCHEMA_HEADER
-from penstock.schemas.summaries import SUMMARY_SCHEMA, decode_summary
 from penstock.streams.reference import References
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -51,14 +49,12 @@ def judged(project: Project, records: Sequence[ConsumerRecord]) -> list[Alert]:
         pipeline=settings.pipeline.name,
         profile=References(settings).profile,
     )
-    alerts: list[Alert] = []
-    for record in records:
-        schema = dict(record.headers)[SCHEMA_HEADER]
-        if schema == SUMMARY_SCHEMA[1]:
-            alerts += judge.apply(decode_summary(record.value, record.headers))
-        elif schema == OPERATIONS_SCHEMA[1]:
-            alerts += judge.operations(decode_reading(record.value, record.headers))
-    return alerts
+    inputs = JudgeInputs(judge)
+    return [
+        alert
+        for record in records
+        for alert in inputs.take(record.value, record.headers, offset=record.offset, written=record.timestamp)
+    ]
 
 
 async def test_a_unit_change_raises_one_alert_through_kill_minus_nine(

@@ -104,7 +104,11 @@ def test_doctor_with_everything_down_names_each_fix_and_no_secret(project: Proje
     found = findings(project)
 
     assert {check for check, group in found.items() if group[0]["state"] == "failed"} == {"brokers", "redis"}
-    assert {check for check, group in found.items() if group[0]["state"] == "skipped"} == {"topics", "labels", "champion"}
+    assert {check for check, group in found.items() if group[0]["state"] == "skipped"} == {
+        "topics",
+        "labels",
+        "champion",
+    }
     assert "kafka.servers" in found["brokers"][0]["fix"]
     assert "redis.url" in found["redis"][0]["fix"]
     assert "hunter2" not in json.dumps(found)
