@@ -8,9 +8,7 @@ from pathlib import Path
 
 PIPELINE = "flights"
 EVENTS = "departures"
-PARTITIONS = 1
-"""Months pass in seconds here. Several partitions are read a fetch of one after a fetch of another: they would be weeks
-apart, and watch would tell of them in that order."""
+PARTITIONS = 4
 
 MATURITY_S = 86_400
 SMALLEST_SEGMENT, LARGEST_SEGMENT = 16, 256
