@@ -27,8 +27,8 @@ from penstock.models.key_templates import KeyTemplate
 from penstock.schemas.columns import Columns, FeatureType
 from penstock.schemas.events import DecodedEvents
 from penstock.streams.embedded import EmbeddedRedis
-from penstock.streams.feature_store import RedisFeatureStore
-from penstock.streams.feature_writer import FeatureWriter
+from penstock.streams.features.store import RedisFeatureStore
+from penstock.streams.features.writer import FeatureWriter
 
 EVENTS = 2048
 FIELDS = 8

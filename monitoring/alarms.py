@@ -1,4 +1,4 @@
-"""An alarm: what a detector says. Alerts, which people read, are made of alarms by `penstock.monitoring.alerts`."""
+"""An alarm: what a detector says. Alerts, which people read, are made of them by `penstock.monitoring.alerts.book`."""
 
 from __future__ import annotations
 

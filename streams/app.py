@@ -10,7 +10,7 @@ from pathlib import Path
 from penstock.schemas.errors import ConfigurationError
 from penstock.streams.kafka import client_options, faust_options
 from penstock.streams.settings import Settings
-from penstock.streams.settings_sections import ROLES
+from penstock.streams.settings.sections import ROLES
 from penstock.streams.transport import FETCH_BYTES, BlockApp, BlockOptions
 
 SESSION_TIMEOUT_S = 6.0

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from penstock.schemas.errors import ConfigurationError, PenstockError
-from penstock.streams.settings_errors import without_credentials
+from penstock.streams.settings.errors import without_credentials
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, TopicPartition

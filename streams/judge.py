@@ -16,23 +16,23 @@ from aiokafka import TopicPartition
 from faust.types import TP
 from mode import Service
 
-from penstock.monitoring.judge_inputs import JudgeInputs
-from penstock.monitoring.judge_metrics import JudgeMetrics
-from penstock.monitoring.judging import Judge
-from penstock.monitoring.tally import Tally
+from penstock.monitoring.judging.inputs import JudgeInputs
+from penstock.monitoring.judging.judge import Judge
+from penstock.monitoring.metrics.judge import JudgeMetrics
+from penstock.monitoring.metrics.tally import Tally
 from penstock.schemas.alerts import Alert, encode_alert
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.operations import OperationalReading
 from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
-from penstock.streams.alert_sinks import AlertSinks
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.readings import Readings, now_ms, worker_name
-from penstock.streams.reference import References
 from penstock.streams.settings import Settings
+from penstock.streams.sinks.sinks import AlertSinks
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
+from penstock.streams.watching.reference import References
 
 log = logging.getLogger("penstock.judge")
 

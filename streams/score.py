@@ -24,7 +24,7 @@ from mode import Service
 from penstock.models.registry import Registry
 from penstock.models.runtime import Runtime
 from penstock.models.torch_runtime import load_runtime
-from penstock.monitoring.metrics import ScoreMetrics
+from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.operations import OperationalReading
@@ -34,16 +34,16 @@ from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.control import ControlFollower
 from penstock.streams.delivery import AtLeastOnce, Outputs
-from penstock.streams.feature_store import FeatureStore, NoFeatures, RedisFeatureStore
-from penstock.streams.inference import Inference
+from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatureStore
 from penstock.streams.kafka import client_options
-from penstock.streams.outputs import Made, OutputEncoder
 from penstock.streams.readings import Readings, now_ms, worker_name
-from penstock.streams.scoring import Run, Scoring, Window
+from penstock.streams.scoring.inference import Inference
+from penstock.streams.scoring.outputs import Made, OutputEncoder
+from penstock.streams.scoring.scoring import Run, Scoring, Window
+from penstock.streams.scoring.window import WindowLimits, Windows
 from penstock.streams.settings import Settings
 from penstock.streams.transactions import ExactlyOnce
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
-from penstock.streams.window import WindowLimits, Windows
 
 log = logging.getLogger("penstock.score")
 

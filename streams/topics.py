@@ -15,7 +15,7 @@ from penstock.schemas.errors import PenstockError
 from penstock.schemas.topics import Topic
 from penstock.streams import kafka
 from penstock.streams.settings import Settings
-from penstock.streams.settings_sections import Role
+from penstock.streams.settings.sections import Role
 
 
 class TopicRefused(PenstockError):

@@ -22,10 +22,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 from mode import Service
 
-from penstock.monitoring.binning import Binning
-from penstock.monitoring.counting import warm_up
-from penstock.monitoring.tally import Tally
-from penstock.monitoring.watch_metrics import WatchMetrics
+from penstock.monitoring.counting.binning import Binning
+from penstock.monitoring.counting.count import warm_up
+from penstock.monitoring.metrics.tally import Tally
+from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.quality import encode_quality
 from penstock.schemas.scored import CorruptBlock, ScoredBlock, decode
@@ -35,12 +35,12 @@ from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
-from penstock.streams.control_follower import ControlFollower
+from penstock.streams.control.follower import ControlFollower
 from penstock.streams.readings import Readings, now_ms, worker_name
-from penstock.streams.reference import References
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
-from penstock.streams.watching import PartitionWatch, WatchConfig
+from penstock.streams.watching.partition import PartitionWatch, WatchConfig
+from penstock.streams.watching.reference import References
 
 log = logging.getLogger("penstock.watch")
 

@@ -18,7 +18,7 @@ import yaml
 
 from penstock.streams.admin import AdminServer
 from penstock.streams.settings import Settings
-from penstock.streams.settings_sections import ROLES
+from penstock.streams.settings.sections import ROLES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = {

@@ -26,9 +26,9 @@ from rich.console import Console
 import penstock
 from penstock.models.key_templates import KeyTemplate
 from penstock.models.resolution import Reason
-from penstock.monitoring.judge_metrics import JudgeMetrics
-from penstock.monitoring.metrics import PipelineMetrics, ScoreMetrics
-from penstock.monitoring.watch_metrics import WatchMetrics
+from penstock.monitoring.metrics.judge import JudgeMetrics
+from penstock.monitoring.metrics.score import PipelineMetrics, ScoreMetrics
+from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
@@ -217,7 +217,8 @@ def test_the_errors_of_dead_letters() -> None:
     listed = {(stage, name) for stage, cell in readme.table("stage", "errors") for name in readme.names(cell)}
     schemas, streams = readme.ROOT / "schemas", readme.ROOT / "streams"
     source = "".join(
-        (path).read_text() for path in (schemas / "json_errors.py", schemas / "json_events.py", streams / "outputs.py")
+        (path).read_text()
+        for path in (schemas / "json_errors.py", schemas / "json_events.py", streams / "scoring" / "outputs.py")
     )
     in_code = set(re.findall(r'"(decode|validate|score|encode)",\s*"(\w+)"', source))
     named = {("validate", name) for name in re.findall(r'return "(\w+)", f"', source)}

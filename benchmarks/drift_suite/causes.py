@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from river.drift import ADWIN
 
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
-from penstock.monitoring.judging import Judge
+from penstock.monitoring.judging.judge import Judge
 
 FEATURES = 10
 CORRELATION = 0.5

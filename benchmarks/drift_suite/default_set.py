@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from penstock.models.profiling import build_profile
 from penstock.monitoring.alarms import Family
-from penstock.monitoring.binning import Binning
 from penstock.monitoring.budget import shares
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
-from penstock.monitoring.counting import count
-from penstock.monitoring.judging import Judge
-from penstock.monitoring.quality import measure as measure_quality
+from penstock.monitoring.counting.binning import Binning
+from penstock.monitoring.counting.count import count
+from penstock.monitoring.judging.judge import Judge
+from penstock.monitoring.quality.measure import measure as measure_quality
 from penstock.schemas.alerts import Alert
 from penstock.schemas.columns import Category, Columns, Layout
 from penstock.schemas.profile import ReferenceProfile

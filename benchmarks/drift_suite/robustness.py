@@ -20,8 +20,8 @@ from river.drift import ADWIN
 
 from penstock.monitoring.alarms import Alarm
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
-from penstock.monitoring.ecusum import HistogramMonitor
-from penstock.monitoring.judging import Judge
+from penstock.monitoring.histograms.monitor import HistogramMonitor
+from penstock.monitoring.judging.judge import Judge
 from penstock.schemas.summaries import SignalCounts
 
 FEATURES = 10

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from penstock.models.profiling import build_profile
 from penstock.monitoring.alarms import Alarm
-from penstock.monitoring.binning import Binning
-from penstock.monitoring.counting import count
-from penstock.monitoring.ecusum import HistogramMonitor
-from penstock.monitoring.known_signals import KnownSignals
-from penstock.monitoring.reference import HistogramReference
+from penstock.monitoring.counting.binning import Binning
+from penstock.monitoring.counting.count import count
+from penstock.monitoring.histograms.monitor import HistogramMonitor
+from penstock.monitoring.histograms.reference import HistogramReference
+from penstock.monitoring.judging.known_signals import KnownSignals
 from penstock.schemas.columns import Category, Columns, Layout
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.scored import ScoredBlock

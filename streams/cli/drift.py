@@ -102,7 +102,7 @@ def _print(file: Path, whose: str, report: DriftReport) -> None:
 
 
 def _rows(found: Finding) -> list[list[str]]:
-    from penstock.monitoring.alert_titles import cause_text
+    from penstock.monitoring.alerts.titles import cause_text
 
     shown = found.alert.causes[:_CAUSES_SHOWN]
     rows = [["", "", cause_text(cause) + _parts(cause.after), cause.detector] for cause in shown]

@@ -20,7 +20,7 @@ from penstock.streams.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from penstock.streams.feature_loading import LoadPlan, LoadReport
+    from penstock.streams.features.loading import LoadPlan, LoadReport
     from penstock.streams.settings import Settings
 
 features_app = typer.Typer(help="Features that are looked up in Redis.", no_args_is_help=True)
@@ -81,8 +81,8 @@ def load(
 def _plan(
     settings: Settings, config: Path, entity: str, *, key: str, time: str | None, time_unit: str, expire_s: int | None
 ) -> LoadPlan:
-    from penstock.streams.feature_loading import LoadPlan
-    from penstock.streams.settings_errors import nearest
+    from penstock.streams.features.loading import LoadPlan
+    from penstock.streams.settings.errors import nearest
 
     if entity not in settings.entities:
         expected = nearest(entity, settings.entities)
@@ -101,8 +101,8 @@ def _plan(
 async def _load(
     settings: Settings, file: Path, plan: LoadPlan, strict: bool, progress: Callable[[int, int], None]
 ) -> LoadReport:
-    from penstock.streams.feature_loading import load_features
-    from penstock.streams.feature_writer import FeatureWriter
+    from penstock.streams.features.loading import load_features
+    from penstock.streams.features.writer import FeatureWriter
 
     redis = settings.redis
     password = redis.password.get_secret_value() if redis.password else None

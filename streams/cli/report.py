@@ -19,7 +19,7 @@ from penstock.streams.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from penstock.monitoring.report_data import ReportData
+    from penstock.monitoring.report.data import ReportData
     from penstock.streams.settings import Settings
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -74,7 +74,7 @@ def _write(settings: Settings, data: ReportData, file: Path, show: bool, as_json
     import time
     from importlib.metadata import version
 
-    from penstock.monitoring.report import make_page, render
+    from penstock.monitoring.report.page import make_page, render
     from penstock.schemas.errors import ConfigurationError
     from penstock.streams.console.reporting import references_of
 

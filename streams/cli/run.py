@@ -137,7 +137,7 @@ def _embedded(config: Path, data: Path | None, brokers: int) -> Iterator[Session
 
 
 def _workers(config: Path, session: Session | None) -> list[Worker]:
-    from penstock.streams.settings_sections import ROLES
+    from penstock.streams.settings.sections import ROLES
     from penstock.streams.supervisor import Worker
 
     environment = {**os.environ, **(session.environment() if session else {})}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.monitoring.alert_titles import cause_text
+from penstock.monitoring.alerts.titles import cause_text
 from penstock.schemas.alerts import Alert
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from penstock.schemas.records import Label, Source
 from penstock.streams import kafka as clients
 from penstock.streams.console.event_files import Chunk, Event
 from penstock.streams.console.sending import Sent, send
-from penstock.streams.feature_files import FeatureFile, Row
-from penstock.streams.feature_loading import BadRow, time_ms
+from penstock.streams.features.files import FeatureFile, Row
+from penstock.streams.features.loading import BadRow, time_ms
 
 if TYPE_CHECKING:
     from penstock.streams.settings import KafkaSettings

@@ -22,7 +22,7 @@ from penstock.schemas.errors import PenstockError
 from penstock.streams import kafka as clients
 from penstock.streams.console.dead_letters import ALL, Position, Selection, entry_of
 from penstock.streams.console.replay_marks import REPLAYED_SCHEMA, Marks, Replayed, read_marks
-from penstock.streams.fencing import Fenced, abandon, fences
+from penstock.streams.control.fencing import Fenced, abandon, fences
 from penstock.streams.reading import records, until_visible
 
 if TYPE_CHECKING:

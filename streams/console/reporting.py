@@ -9,9 +9,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from penstock.models.package_files import read_profile
 from penstock.models.registry import Registry
-from penstock.monitoring.report_data import ReportData
-from penstock.monitoring.report_findings import Reference
-from penstock.monitoring.report_text import instant
+from penstock.monitoring.report.data import ReportData
+from penstock.monitoring.report.findings import Reference
+from penstock.monitoring.report.text import instant
 from penstock.schemas.alerts import ALERT_SCHEMA, UnreadableAlert, decode_alert
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.quality import QUALITY_SCHEMA, decode_quality

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.monitoring.alert_titles import cause_text
+from penstock.monitoring.alerts.titles import cause_text
 from penstock.schemas.alerts import Alert, Cause
 from penstock.streams.demo.evaluation import auc, log_loss, wrong
 from penstock.streams.demo.faults import FAULTS, Fault

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from penstock.monitoring.performance import Performance, metrics
+from penstock.monitoring.quality.performance import Performance, metrics
 from penstock.schemas.alerts import Alert
 from penstock.schemas.quality import QUALITY_SCHEMA, QualitySummary, decode_quality
 from penstock.schemas.records import SCHEMA_HEADER
@@ -46,7 +46,7 @@ class Findings:
         self.coverage[month] = rows + summary.rows, labelled + summary.labelled
 
     def quality_by_month(self) -> dict[int, dict[str, float]]:
-        """Month of 2013 → the champion's metrics, as `penstock.monitoring.performance` names them."""
+        """Month of 2013 → the champion's metrics, as `penstock.monitoring.quality.performance` names them."""
         months = self.performance.over_time("champion", period="month")
         return {int(name[-2:]): figures for name, figures in months if name.startswith("2013-")}
 

@@ -20,7 +20,7 @@ from penstock.streams.demo.flights import HOUR_MS
 from penstock.streams.demo.ledger import Ledger
 from penstock.streams.demo.lookups import FeatureTable, Lookups
 from penstock.streams.demo.traffic import Traffic
-from penstock.streams.feature_writer import FeatureWriter
+from penstock.streams.features.writer import FeatureWriter
 
 PRODUCER_OPTIONS = {"max_batch_size": 512 * 1024, "linger_ms": 0}
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.monitoring.alert_titles import cause_text
+from penstock.monitoring.alerts.titles import cause_text
 from penstock.schemas.alerts import Alert
 from penstock.streams.demo.costs import FaultCost, costs, fault_behind, named_at
 from penstock.streams.demo.evaluation import auc_by_month, overall_auc

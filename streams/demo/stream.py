@@ -17,7 +17,7 @@ from penstock.streams.demo.replay import PRODUCER_OPTIONS, Replay
 from penstock.streams.demo.report import Stretches
 from penstock.streams.demo.traffic import Traffic
 from penstock.streams.demo.worker import Workers
-from penstock.streams.feature_writer import FeatureWriter
+from penstock.streams.features.writer import FeatureWriter
 from penstock.streams.settings import Settings
 
 PACED_EVENTS = 10_000

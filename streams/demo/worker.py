@@ -12,7 +12,7 @@ from pathlib import Path
 from penstock.schemas.errors import PenstockError
 from penstock.streams.demo.folder import Folder
 from penstock.streams.embedded.processes import ServerProcess, free_ports, is_free, last_lines
-from penstock.streams.settings_sections import ROLES, AdminSettings, Role
+from penstock.streams.settings.sections import ROLES, AdminSettings, Role
 
 READY_DEADLINE_S = 90.0
 IDLE_DEADLINE_S = 60.0

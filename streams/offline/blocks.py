@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.monitoring.binning import Binning
-from penstock.monitoring.counting import count
+from penstock.monitoring.counting.binning import Binning
+from penstock.monitoring.counting.count import count
 from penstock.schemas.columns import Category, Columns
 from penstock.schemas.scored import ScoredBlock
 from penstock.schemas.summaries import NO_WATERMARK, Summary

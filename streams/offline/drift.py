@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from penstock.models.profiling import build_profile
 from penstock.monitoring.alarms import Family
-from penstock.monitoring.binning import Binning
 from penstock.monitoring.budget import shares
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
-from penstock.monitoring.judging import Judge
+from penstock.monitoring.counting.binning import Binning
+from penstock.monitoring.judging.judge import Judge
 from penstock.schemas.columns import MISSING_INTEGER, Columns, Layout
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.summaries import Summary

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from penstock.monitoring.alarms import Alarm
-from penstock.monitoring.alert_state import Position
-from penstock.monitoring.alerts import AlertBook
+from penstock.monitoring.alerts.book import AlertBook
+from penstock.monitoring.alerts.state import Position
 from penstock.monitoring.config import AlertsConfig
 from penstock.schemas.alerts import Alert
 from penstock.streams.offline.row_detectors import RowAlarm

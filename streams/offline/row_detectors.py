@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.monitoring.alarms import Alarm
+from penstock.monitoring.counting.joint_distance import JointDistance
 from penstock.monitoring.detectors.errors import BernoulliCUSUM
 from penstock.monitoring.detectors.joint import ConformalDistance
-from penstock.monitoring.joint_distance import JointDistance
 
 REPORT_EVERY = 2048
 _LARGE = 0.8

@@ -10,10 +10,10 @@ from aiokafka import ConsumerRecord
 from pipelines import Kafka, MakeProject, Project, Witness, until
 from traffic import event, features, producing
 
-from penstock.monitoring.judge_inputs import JudgeInputs
-from penstock.monitoring.judging import Judge
+from penstock.monitoring.judging.inputs import JudgeInputs
+from penstock.monitoring.judging.judge import Judge
 from penstock.schemas.alerts import Alert, decode_alert
-from penstock.streams.reference import References
+from penstock.streams.watching.reference import References
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from penstock.schemas.errors import Conflict, UnreachableError
 from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER, Control, Decision, ModelRef
 from penstock.streams import kafka as clients
 from penstock.streams.control import ControlFollower, ControlPlane, champion, default_author
-from penstock.streams.control_records import UnreadableControl
+from penstock.streams.control.records import UnreadableControl
 from penstock.streams.embedded import EmbeddedKafka
 from penstock.streams.kafka import TopicMissing
 from penstock.streams.reading import to_the_end
@@ -242,7 +242,7 @@ async def test_a_record_that_cannot_be_read_is_said_once_and_changes_nothing(
     with caplog.at_level(logging.ERROR):
         await follower.start()
     assert follower.current == present
-    [message] = [record.getMessage() for record in caplog.records if record.name == "penstock.streams.control_follower"]
+    [message] = [record.getMessage() for record in caplog.records if record.name == "penstock.streams.control.follower"]
     assert "is not a control record that can be used" in message
 
 

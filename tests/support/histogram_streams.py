@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from penstock.models.profiling import profile_numbers
 from penstock.monitoring.alarms import Alarm
-from penstock.monitoring.ecusum import HistogramMonitor
-from penstock.monitoring.reference import HistogramReference, fit_reference
+from penstock.monitoring.histograms.monitor import HistogramMonitor
+from penstock.monitoring.histograms.reference import HistogramReference, fit_reference
 from penstock.schemas.profile import INVALID, MISSING, SLOTS, slots_of
 from penstock.schemas.seasons import at_the_average_hour
 from penstock.schemas.summaries import FIXED_POINT, Signal, SignalCounts

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.models.profiling import build_profile
-from penstock.monitoring.binning import Binning
-from penstock.monitoring.counting import count
-from penstock.monitoring.report_findings import Reference
+from penstock.monitoring.counting.binning import Binning
+from penstock.monitoring.counting.count import count
+from penstock.monitoring.report.findings import Reference
 from penstock.schemas.columns import Category, Columns, Layout
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.scored import ScoredBlock

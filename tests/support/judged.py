@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.models.profiling import build_profile
-from penstock.monitoring.binning import Binning
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
-from penstock.monitoring.counting import count
-from penstock.monitoring.judging import Judge
+from penstock.monitoring.counting.binning import Binning
+from penstock.monitoring.counting.count import count
+from penstock.monitoring.judging.judge import Judge
 from penstock.schemas.columns import Category, Columns, Layout
 from penstock.schemas.profile import SLOTS, ReferenceProfile
 from penstock.schemas.quality import QualitySummary

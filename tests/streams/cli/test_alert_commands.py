@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
 from penstock.monitoring.alarms import Alarm
-from penstock.monitoring.alerts import AlertBook, Position
+from penstock.monitoring.alerts.book import AlertBook, Position
 from penstock.monitoring.config import AlertsConfig
 from penstock.schemas.alerts import ALERT_SCHEMA, Alert, decode_acknowledgement, encode_alert
 from penstock.schemas.topics import Topics

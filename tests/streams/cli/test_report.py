@@ -22,7 +22,7 @@ from penstock.models.package_files import read_profile
 from penstock.models.registry import Registry
 from penstock.models.signature import Signature, TensorInput
 from penstock.monitoring.config import LabelsConfig
-from penstock.monitoring.quality import measure
+from penstock.monitoring.quality.measure import measure
 from penstock.schemas.alerts import Alert, encode_alert
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.quality import encode_quality

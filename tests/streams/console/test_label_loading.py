@@ -18,7 +18,7 @@ from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.labels import decode_labels
 from penstock.schemas.records import LABEL_SCHEMA, Label, Source
 from penstock.streams.console.label_loading import BadLabelFile, LabelPlan, label_of, load_labels
-from penstock.streams.feature_files import Row
+from penstock.streams.features.files import Row
 from penstock.streams.reading import records
 from penstock.streams.settings import KafkaSettings
 

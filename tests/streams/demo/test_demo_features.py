@@ -10,8 +10,8 @@ from penstock.schemas.json_events import JsonCodec
 from penstock.streams.demo.flights import Flights
 from penstock.streams.demo.history import feature_columns
 from penstock.streams.demo.lookups import Lookups
-from penstock.streams.feature_store import RedisFeatureStore
-from penstock.streams.feature_writer import FeatureWriter
+from penstock.streams.features.store import RedisFeatureStore
+from penstock.streams.features.writer import FeatureWriter
 from penstock.streams.settings import Settings
 
 

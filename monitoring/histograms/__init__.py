@@ -1,0 +1,1 @@
+"""Drift of histograms: bets against a reference whose evidence adds up."""

@@ -1,0 +1,1 @@
+"""From summaries to alarms: which detector watches what, on one budget."""

@@ -1,0 +1,1 @@
+"""What each role counts, for Prometheus."""

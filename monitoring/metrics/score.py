@@ -1,0 +1,123 @@
+"""What a worker counts, for Prometheus: the words are those of the topics and the dead letters.
+
+Counting is per window, never per event, so it costs nothing next to scoring.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from penstock.monitoring.metrics.tally import Tally
+
+GapKind = Literal["missing", "stale", "malformed"]
+WindowStage = Literal["decode", "features", "score", "encode"]
+STAGES: tuple[WindowStage, ...] = ("decode", "features", "score", "encode")
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
+_ROWS = (1, 4, 16, 64, 256, 1024, 2048, 4096, 16384)
+
+
+class PipelineMetrics:
+    """Figures of one worker of a pipeline, in a registry of its own: several can live in one process.
+
+    Every figure carries the label `pipeline`, first of all.
+    """
+
+    def __init__(self, pipeline: str) -> None:
+        self.registry = CollectorRegistry()
+        self._pipeline = pipeline
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, ["pipeline", *labels], registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, ["pipeline", *labels], registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+        return Histogram(name, text, ["pipeline", *labels], registry=self.registry, buckets=tuple(buckets))
+
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class ScoreMetrics(PipelineMetrics):
+    """Counters of one score worker.
+
+    >>> metrics = ScoreMetrics("flights")
+    >>> metrics.count_window(rows=3, dead_letters=[("decode", "not_json")])
+    >>> 'penstock_events_total{pipeline="flights"} 4.0' in metrics.exposition().decode()
+    True
+    """
+
+    def __init__(self, pipeline: str, *, worker: str = "") -> None:
+        super().__init__(pipeline)
+        self.tally = Tally("score", worker, now=time.time_ns() // 1_000_000)
+        self._events = self._counter("penstock_events", "Events taken from the events topic.").labels(pipeline)
+        self._predictions = self._counter("penstock_predictions", "Events that ended as a prediction.").labels(pipeline)
+        self._dead_letters = self._counter(
+            "penstock_dead_letters", "Events that ended as a dead letter.", "stage", "error"
+        )
+        self._gaps = self._counter(
+            "penstock_feature_gaps", "Feature values that were missing, stale or malformed.", "feature", "kind"
+        )
+        self._outages = self._counter(
+            "penstock_feature_outages", "Windows for which Redis did not answer in time."
+        ).labels(pipeline)
+        self._refused = self._counter(
+            "penstock_models_refused", "Models that failed a check and do not serve.", "model"
+        )
+        self._window_rows = self._histogram("penstock_window_rows", "Rows of one inference call.", _ROWS).labels(
+            pipeline
+        )
+        stage = self._histogram("penstock_stage_seconds", "Time of a window in one stage.", _SECONDS, "stage")
+        self._stages = {name: stage.labels(pipeline, name) for name in STAGES}
+        self._latency = self._histogram(
+            "penstock_latency_seconds", "From the event's broker timestamp to its window's scores.", _SECONDS
+        ).labels(pipeline)
+        self._serving = self._gauge(
+            "penstock_model_serving", "1 for the model that serves.", "model", "version", "bit_stable"
+        )
+        self.partitions = self._gauge(
+            "penstock_partitions", "Partitions of the events topic that this worker owns."
+        ).labels(pipeline)
+
+    def count_window(self, *, rows: int, dead_letters: Sequence[tuple[str, str]] = ()) -> None:
+        """One window: `rows` predictions, and dead letters as (stage, error)."""
+        for stage, error in dead_letters:
+            self._dead_letters.labels(self._pipeline, stage, error).inc()
+        self._events.inc(rows + len(dead_letters))
+        self._predictions.inc(rows)
+        self._window_rows.observe(rows + len(dead_letters))
+        self.tally.window(rows=rows, dead_letters=dead_letters)
+
+    def count_gaps(self, gaps: Mapping[tuple[str, GapKind], int]) -> None:
+        """How many values of each feature were missing, stale or malformed."""
+        for (feature, kind), values in gaps.items():
+            self._gaps.labels(self._pipeline, feature, kind).inc(values)
+
+    def stage(self, name: WindowStage) -> AbstractContextManager[object]:
+        """Times a window's way through one stage."""
+        return self._stages[name].time()
+
+    def observe_latency(self, seconds: float, rows: int) -> None:
+        """Of the oldest event of a window with so many rows."""
+        self._latency.observe(max(seconds, 0.0))
+        self.tally.latency(max(seconds, 0.0), rows)
+
+    def count_outage(self) -> None:
+        """A window for which Redis did not answer in time."""
+        self._outages.inc()
+        self.tally.outage()
+
+    def count_refused(self, model: str) -> None:
+        self._refused.labels(self._pipeline, model).inc()
+
+    def serving(self, model: str, version: int, *, bit_stable: bool) -> None:
+        """This model serves from now on, and no other."""
+        self._serving.clear()
+        self._serving.labels(self._pipeline, model, str(version), str(bit_stable).lower()).set(1)

@@ -1,0 +1,1 @@
+"""Looked-up features: the store, its cache and its search, and how Redis is filled."""

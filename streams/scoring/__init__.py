@@ -1,0 +1,1 @@
+"""One window's way through the score role: windows, model, outputs."""

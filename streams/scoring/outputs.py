@@ -1,0 +1,240 @@
+"""What a scored window becomes: predictions, rows of the scored log and dead letters, partition by partition.
+
+Every event ends in exactly one of them: a prediction, which the log repeats with its features, or a dead letter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.models.features import Catalogue
+from penstock.models.runtime import Runtime, Scores
+from penstock.monitoring.metrics.score import ScoreMetrics
+from penstock.schemas.columns import Category
+from penstock.schemas.dead_letters import DeadLetter, Header
+from penstock.schemas.events import Rejection
+from penstock.schemas.predictions import PredictionEncoder
+from penstock.schemas.records import PREDICTION_SCHEMA, ModelRef
+from penstock.schemas.scored import RowTooLarge, ScoredBlock
+from penstock.schemas.topics import Topics
+from penstock.streams.delivery import OutputRecord
+from penstock.streams.scoring.scored_log import ScoredLog
+from penstock.streams.scoring.scoring import Run, Window, dense, select
+
+CHAMPION = "champion"
+PREDICTION_LIMIT = 1_000_000
+"""Bytes of a prediction with the event's key and headers: what fits into a record of any Kafka's default size."""
+_RECORD_OVERHEAD = 1024
+"""Bytes that a batch and a record add to key, value and headers, at most."""
+
+Records = dict[str, list[OutputRecord]]
+"""Topic → the records to write to it, in order."""
+
+
+class Made(NamedTuple):
+    """What came of a run of a window: records to write at once, and rows for the scored log."""
+
+    records: Records
+    scored: ScoredBlock | None
+
+
+class Sources(NamedTuple):
+    """The records that rows come from, column by column."""
+
+    keys: list[bytes | None]
+    headers: list[Sequence[Header]]
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, window: Window, rows: NDArray[np.intp]) -> Sources:
+        records = select(window.records, window.events.accepted[rows])
+        return cls(
+            [record.key for record in records],
+            [record.headers for record in records],
+            np.fromiter(map(attrgetter("offset"), records), np.int64, len(records)),
+            np.fromiter(map(attrgetter("timestamp"), records), np.int64, len(records)),
+            np.fromiter((len(record.value or b"") for record in records), np.int32, len(records)),
+        )
+
+    def prediction_headers(self) -> Iterable[Sequence[Header]]:
+        """The event's own, then the schema. Mostly events have none: then all share one list."""
+        plain = [PREDICTION_SCHEMA]
+        return [[*own, *plain] for own in self.headers] if any(self.headers) else repeat(plain)
+
+
+class OutputEncoder:
+    """Writes the outputs of windows scored on one catalogue. Without `log_scored` there is no scored log."""
+
+    def __init__(self, catalogue: Catalogue, topics: Topics, metrics: ScoreMetrics, *, log_scored: bool = True) -> None:
+        self._topics, self._metrics = topics, metrics
+        self._aged = tuple(feature.name for feature in catalogue.looked_up_features)
+        withheld = frozenset(feature.name for feature in catalogue.features if feature.sensitive)
+        self.log = ScoredLog(topics.scored.name, withheld) if log_scored else None
+        self._encoder = PredictionEncoder(catalogue.layout.names)
+
+    def warm_up(self) -> None:
+        """Encode a made-up prediction: Arrow loads pandas at its first use, half a second that no event should wait."""
+        zero = np.zeros(1, np.int64)
+        self._encoder.encode(
+            ModelRef("warm-up", 1),
+            CHAMPION,
+            0,
+            ids=["warm-up"],
+            score=np.zeros(1, np.float32),
+            scores=None,
+            event_times=zero,
+            partition=0,
+            offsets=zero,
+        )
+
+    def encode(self, window: Window, revision: int) -> list[Made]:
+        """What to write for each run of the window, in the order of its events."""
+        with self._metrics.stage("encode"):
+            unscored = _unscored(window)
+            made = [self._outputs_of(run, window, revision, window.dead + unscored) for run in window.runs]
+        ended = [(bad.stage, bad.error) for _, dead in made for bad in dead]
+        self._metrics.count_window(rows=len(window.records) - len(ended), dead_letters=ended)
+        return [outputs for outputs, _ in made]
+
+    def _outputs_of(
+        self, run: Run, window: Window, revision: int, rejected: Sequence[Rejection]
+    ) -> tuple[Made, list[Rejection]]:
+        dead = [bad for bad in rejected if run.start <= bad.position < run.stop]
+        first, last = np.searchsorted(window.events.accepted, (run.start, run.stop)).tolist()
+        rows = _but(np.arange(first, last), window, dead)
+        predictions: list[OutputRecord] = []
+        scored: ScoredBlock | None = None
+        while len(rows):
+            sources = Sources.of(window, rows)
+            predictions, too_large = self._predictions(run, window, rows, sources, revision)
+            if not too_large and self.log is not None:
+                scored, too_large = self._scored(self.log, run, window, rows, sources, revision)
+            if not too_large:
+                break
+            dead += too_large
+            predictions, rows = [], _but(rows, window, too_large)
+        dead.sort(key=lambda bad: bad.position)
+        records = {
+            self._topics.predictions.name: predictions,
+            self._topics.dead_letters.name: [self._dead_letter(run, window, bad) for bad in dead],
+        }
+        return Made(records, scored), dead
+
+    def _predictions(
+        self, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int
+    ) -> tuple[list[OutputRecord], list[Rejection]]:
+        events, scores, model = window.events, _scores(window), _runtime(window).model
+        values = self._encoder.encode(
+            model,
+            CHAMPION,
+            revision,
+            ids=select(events.ids, rows),
+            score=scores.score[rows],
+            scores=None if scores.scores is None else scores.scores[rows],
+            event_times=events.times[rows],
+            partition=run.partition,
+            offsets=sources.offsets,
+            defaulted=window.defaulted[rows],
+        )
+        headers = sources.prediction_headers()
+        records: list[OutputRecord] = list(zip(sources.keys, values, headers, strict=False))
+        if isinstance(headers, repeat) and max(map(len, values)) <= PREDICTION_LIMIT // 2:
+            return records, []
+        too_large = [
+            Rejection(
+                int(events.accepted[row]),
+                "encode",
+                "too_large",
+                f"The prediction takes {size} bytes with the event's key and headers; {PREDICTION_LIMIT} are allowed.",
+            )
+            for row, record in zip(rows.tolist(), records, strict=True)
+            if (size := _size(record)) > PREDICTION_LIMIT
+        ]
+        return records, too_large
+
+    def _scored(
+        self, log: ScoredLog, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int
+    ) -> tuple[ScoredBlock | None, list[Rejection]]:
+        events, scores, runtime = window.events, _scores(window), _runtime(window)
+        everything: slice | NDArray[np.intp] = slice(int(rows[0]), int(rows[-1]) + 1) if dense(rows) else rows
+        one = np.zeros(len(rows), np.int32)
+        block = ScoredBlock(
+            ids=select(events.ids, rows),
+            keys=select(events.keys, rows),
+            offsets=sources.offsets,
+            event_times=events.times[rows],
+            timestamps=sources.timestamps,
+            columns=events.columns.take(everything),
+            aged=self._aged,
+            ages=window.ages[everything],
+            defaulted=window.defaulted[everything],
+            score=scores.score[everything],
+            scores=None if scores.scores is None else scores.scores[everything],
+            variants=Category(one, (CHAMPION,)),
+            models=Category(one, (str(runtime.model),)),
+            routing_revisions=np.full(len(rows), revision, np.int64),
+            partition=run.partition,
+            scored_at=time.time_ns() // 1_000_000,
+            runtime=runtime.description,
+            sizes=sources.sizes,
+        )
+        try:
+            log.check(block)
+        except RowTooLarge as error:
+            row = int(rows[int(np.searchsorted(block.offsets, error.offset))])
+            return None, [Rejection(int(events.accepted[row]), "encode", "too_large", str(error))]
+        return block, []
+
+    def _dead_letter(self, run: Run, window: Window, bad: Rejection) -> OutputRecord:
+        source = window.records[bad.position]
+        model = str(window.runtime.model) if bad.stage == "score" and window.runtime else None
+        letter = DeadLetter.of(source, run.topic, run.partition, bad.stage, bad.error, bad.message, model)
+        limit = self._topics.dead_letters.max_message_bytes - _RECORD_OVERHEAD
+        record = letter.to_record()
+        return record if _size(record) <= limit else letter.without_value().to_record()
+
+
+def _unscored(window: Window) -> list[Rejection]:
+    """Rows that the model failed on, or to which it gave a score that is no number."""
+    if window.scores is None or window.scores.finite.all():
+        return []
+    model, accepted = _runtime(window).model, window.events.accepted
+    return [
+        Rejection(int(accepted[row]), "score", "model_failed", f"{model} failed: {type(error).__name__}: {error}")
+        if (error := window.failures.get(row)) is not None
+        else Rejection(int(accepted[row]), "score", "not_finite", f"{model} gave a score that is NaN or infinite.")
+        for row in np.flatnonzero(~window.scores.finite).tolist()
+    ]
+
+
+def _but(rows: NDArray[np.intp], window: Window, dead: Sequence[Rejection]) -> NDArray[np.intp]:
+    if not dead:
+        return rows
+    return rows[~np.isin(window.events.accepted[rows], [bad.position for bad in dead])]
+
+
+def _size(record: OutputRecord) -> int:
+    """Bytes of a record, with a little over for the lengths in between."""
+    key, value, headers = record
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") + 10 for name, text in headers)
+
+
+def _scores(window: Window) -> Scores:
+    if window.scores is None:
+        raise ValueError("the window was not scored")
+    return window.scores
+
+
+def _runtime(window: Window) -> Runtime:
+    if window.runtime is None:
+        raise ValueError("the window was not scored")
+    return window.runtime

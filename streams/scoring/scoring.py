@@ -1,0 +1,159 @@
+"""One window's way to its scores: records → columns → looked-up features → scores.
+
+Nothing here knows Faust or a broker. `penstock.streams.scoring.outputs` turns what comes out into records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.models.features import Catalogue
+from penstock.models.resolution import RejectedRow, resolve
+from penstock.models.runtime import Runtime, Scores
+from penstock.monitoring.metrics.score import ScoreMetrics
+from penstock.schemas.columns import Columns, Floats
+from penstock.schemas.events import Codec, ConsumedRecord, DecodedEvents, Rejection
+from penstock.streams.features.store import FeatureStore
+
+T = TypeVar("T")
+
+
+class Run(NamedTuple):
+    """A window's records from one partition: positions [start, stop) in the window."""
+
+    topic: str
+    partition: int
+    start: int
+    stop: int
+
+
+@dataclass(slots=True)
+class Window:
+    """A window on its way. Rows are the events accepted so far; `dead` are the others.
+
+    ages       [rows, R] float32 seconds, of the looked-up features
+    defaulted  [rows, len(layout.names)] bool
+    scores     of the rows, once scored; rows in `failures` have none
+    failures   row → why the model could not score it
+    """
+
+    runs: Sequence[Run]
+    records: Sequence[ConsumedRecord]
+    events: DecodedEvents
+    ages: Floats
+    defaulted: NDArray[np.bool_]
+    dead: list[Rejection]
+    runtime: Runtime | None = None
+    scores: Scores | None = None
+    failures: dict[int, Exception] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return self.events.rows
+
+
+class Scoring:
+    """Decodes windows, looks their features up and asks the model.
+
+    `prepare` awaits Redis, `score` blocks a thread for the model: the role overlaps them.
+    """
+
+    def __init__(self, *, codec: Codec, catalogue: Catalogue, store: FeatureStore, metrics: ScoreMetrics) -> None:
+        self._codec, self._catalogue, self._store, self._metrics = codec, catalogue, store, metrics
+
+    async def prepare(self, runs: Sequence[Run], records: Sequence[ConsumedRecord]) -> Window:
+        """Decode the records, look their features up, and let the catalogue say what stands in for what is missing."""
+        with self._metrics.stage("decode"):
+            partitions: list[int] = []
+            for run in runs:
+                partitions += [run.partition] * (run.stop - run.start)
+            events = self._codec.decode(records, partitions)
+        with self._metrics.stage("features"):
+            found = await self._store.look_up(events)
+            resolution = resolve(self._catalogue, events.columns, found.written, found.malformed, events.times)
+        if found.outage is not None:
+            self._metrics.count_outage()
+        self._metrics.count_gaps(resolution.counts)
+        window = Window(runs, records, events, resolution.ages, resolution.defaulted, list(events.rejected))
+        if resolution.rejected:
+            _reject(window, resolution.rejected)
+        return window
+
+    def score(self, window: Window, runtime: Runtime) -> Window:
+        """Ask the model. Rows on which it fails become dead letters; when it fails on every row, that is raised."""
+        with self._metrics.stage("score"):
+            window.runtime = runtime
+            if window.rows:
+                window.scores, window.failures = score_apart(runtime, window.events.columns)
+        return window
+
+
+def score_apart(runtime: Runtime, columns: Columns) -> tuple[Scores, dict[int, Exception]]:
+    """The model's scores, and the rows on which it fails, found by halving: one bad row never fails its neighbours.
+
+    Raises what the model raised when it fails on every one of several rows: then the model is at fault, not the rows.
+    """
+    failures: dict[int, Exception] = {}
+
+    def attempt(start: int, stop: int) -> list[Scores]:
+        try:
+            return [runtime.score(columns.take(slice(start, stop)))]
+        except Exception as error:
+            if stop - start == 1:
+                failures[start] = error
+                nothing = np.full(1, np.nan, np.float32)
+                return [Scores(nothing, None, np.zeros(1, np.bool_))]
+            middle = (start + stop) // 2
+            return attempt(start, middle) + attempt(middle, stop)
+
+    parts = attempt(0, columns.rows)
+    if len(failures) == columns.rows > 1:
+        raise failures[0] from None  # not once for every halving
+    return (parts[0] if len(parts) == 1 else _joined(parts)), failures
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    width = max((part.scores.shape[1] for part in parts if part.scores is not None), default=0)
+    vectors = [
+        np.full((len(part.score), width), np.nan, np.float32) if part.scores is None else part.scores for part in parts
+    ]
+    return Scores(
+        np.concatenate([part.score for part in parts]),
+        np.concatenate(vectors) if width else None,
+        np.concatenate([part.finite for part in parts]),
+    )
+
+
+def _reject(window: Window, rejected: Sequence[RejectedRow]) -> None:
+    """Take rows out of the window that the catalogue does not let pass."""
+    events = window.events
+    window.dead += [
+        Rejection(int(events.accepted[row]), "features", f"{reason}_feature", f"The feature {feature} is {reason}.")
+        for row, feature, reason in rejected
+    ]
+    kept = np.delete(np.arange(events.rows), [bad.row for bad in rejected])
+    window.events = DecodedEvents(
+        accepted=events.accepted[kept],
+        ids=select(events.ids, kept),
+        times=events.times[kept],
+        keys=select(events.keys, kept),
+        columns=events.columns.take(kept),
+        key_parts={},
+        rejected=[],
+    )
+    window.ages, window.defaulted = window.ages[kept], window.defaulted[kept]
+
+
+def dense(rows: NDArray[np.intp]) -> bool:
+    """Whether `rows`, ascending, leave nothing out between the first and the last."""
+    return int(rows[-1]) - int(rows[0]) + 1 == len(rows)
+
+
+def select(values: Sequence[T], rows: NDArray[np.intp]) -> list[T]:
+    """The values at `rows`, ascending; a slice where nothing is left out."""
+    return list(values[int(rows[0]) : int(rows[-1]) + 1]) if len(rows) and dense(rows) else [values[i] for i in rows]

@@ -1,0 +1,1 @@
+"""Who hears of alerts beside the alert topic."""

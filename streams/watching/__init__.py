@@ -1,0 +1,1 @@
+"""What the watch role does for one partition: segments, labels, summaries."""

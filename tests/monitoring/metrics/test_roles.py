@@ -1,0 +1,80 @@
+"""What Prometheus sees of watch and judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+
+from penstock.monitoring.metrics.judge import JudgeMetrics
+from penstock.monitoring.metrics.score import PipelineMetrics
+from penstock.monitoring.metrics.watch import WatchMetrics
+from penstock.schemas.alerts import Alert
+from penstock.schemas.summaries import Summary
+
+ALERT = Alert("drift-1", "raised", "warning", "wind: missing 1 % → 30 %", "flights", "data_drift", 0, 0, 0, 1, [])
+
+
+def figure(metrics: PipelineMetrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, {"pipeline": "flights", **labels})
+
+
+@pytest.fixture
+def judge() -> JudgeMetrics:
+    return JudgeMetrics("flights")
+
+
+@dataclass
+class Quality:
+    labelled: int = 400
+    silent: int = 100
+    missing: int = 12
+
+
+def test_a_watch_worker_counts_segments_labels_and_mature_rows() -> None:
+    metrics = WatchMetrics("flights")
+    summary = Summary(
+        partition=3, segment=7, part=0, complete=True, first_offset=3584, last_offset=4095, rows=510,
+        reference="delay@3", signals={}, event_times=(0, 60_000), timestamps=(0, 60_000), watermark=45_500,
+        late_rows=2, bad_time=1, served={},
+    )  # fmt: skip
+    metrics.count_summary(summary)
+    metrics.count_quality(Quality())
+    metrics.count_corrupt()
+    assert figure(metrics, "penstock_watched_rows_total") == 510
+    assert figure(metrics, "penstock_summaries_total") == 1
+    assert (figure(metrics, "penstock_late_rows_total"), figure(metrics, "penstock_bad_time_rows_total")) == (2, 1)
+    assert figure(metrics, "penstock_watermark_seconds", partition="3") == 45.5
+    assert figure(metrics, "penstock_mature_rows_total", outcome="silent") == 100
+    assert figure(metrics, "penstock_corrupt_blocks_total") == 1
+
+
+def test_open_alerts_are_those_that_are_not_cleared(judge: JudgeMetrics) -> None:
+    def open_alerts(state: str) -> float | None:
+        return figure(judge, "penstock_alerts_open", family="data_drift", severity="warning", state=state)
+
+    judge.count_alert(ALERT)
+    judge.count_alert(msgspec.structs.replace(ALERT, id="drift-2", suppressed="canary"))
+    assert open_alerts("raised") == 2
+    judge.count_alert(msgspec.structs.replace(ALERT, state="ongoing"))
+    assert (open_alerts("raised"), open_alerts("ongoing")) == (1, 1)
+    judge.count_alert(msgspec.structs.replace(ALERT, state="cleared"))
+    assert (open_alerts("raised"), open_alerts("ongoing")) == (1, None)
+    labels = {"family": "data_drift", "severity": "warning", "state": "raised"}
+    assert figure(judge, "penstock_alerts_total", **labels, suppressed="no") == 1
+    assert figure(judge, "penstock_alerts_total", **labels, suppressed="yes") == 1
+
+
+def test_a_judge_that_comes_back_shows_what_was_open(judge: JudgeMetrics) -> None:
+    judge.show_open([ALERT])
+    assert figure(judge, "penstock_alerts_open", family="data_drift", severity="warning", state="raised") == 1
+
+
+def test_what_cannot_be_read_and_who_was_told_is_counted(judge: JudgeMetrics) -> None:
+    judge.count_judged("summary", 3)
+    judge.count_unreadable()
+    judge.count_told("webhook", "dropped")
+    assert figure(judge, "penstock_judged_total", kind="summary") == 3
+    assert figure(judge, "penstock_unreadable_summaries_total") == 1
+    assert figure(judge, "penstock_alert_sinks_total", sink="webhook", outcome="dropped") == 1

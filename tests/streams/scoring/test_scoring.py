@@ -1,0 +1,197 @@
+"""A window in, records out: every event ends in exactly one of a prediction and a dead letter, in order."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.models.features import Catalogue, Feature
+from penstock.models.runtime import Scores
+from penstock.monitoring.metrics.score import ScoreMetrics
+from penstock.schemas.columns import Columns, FeatureType
+from penstock.schemas.dead_letters import DeadLetter
+from penstock.schemas.json_events import JsonCodec
+from penstock.schemas.records import ModelRef
+from penstock.schemas.scored import decode
+from penstock.schemas.topics import Topics
+from penstock.streams.features.store import NoFeatures
+from penstock.streams.scoring.outputs import OutputEncoder, Records
+from penstock.streams.scoring.scoring import Run, Scoring, score_apart
+
+CATALOGUE = Catalogue((Feature("x", FeatureType("float")),))
+TOPICS = Topics("test", "events")
+MODEL = ModelRef("doubling", 2)
+
+
+@dataclass(frozen=True)
+class Record:
+    value: bytes | None
+    offset: int
+    key: bytes | None = b"key"
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int = 1_700_000_000_000
+
+
+@dataclass
+class Doubling:
+    """A model that doubles x, gives NaN for negative x, and fails on 13."""
+
+    model: ModelRef = MODEL
+    features: tuple[str, ...] = ("x",)
+    description: str = "test"
+    bit_stable: bool = True
+    calls: list[int] = field(default_factory=list)
+
+    def score(self, columns: Columns) -> Scores:
+        x = columns.floats[:, 0]
+        self.calls.append(len(x))
+        if (x == 13).any():
+            raise ValueError("thirteen")
+        score = np.where(x < 0, np.nan, 2 * x).astype(np.float32)
+        return Scores(score, None, np.isfinite(score))
+
+    def close(self) -> None: ...
+
+
+async def scored(
+    runs: Sequence[Run], records: Sequence[Record], *, log_scored: bool = True, metrics: ScoreMetrics | None = None
+) -> list[Records]:
+    metrics = metrics or ScoreMetrics("test")
+    codec = JsonCodec(CATALOGUE.event_schema(id="id"))
+    scoring = Scoring(codec=codec, catalogue=CATALOGUE, store=NoFeatures(), metrics=metrics)
+    window = scoring.score(await scoring.prepare(runs, records), Doubling())
+    encoder = OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored)
+    made = encoder.encode(window, revision=5)
+    return [
+        {**records, TOPICS.scored.name: encoder.log.records([rows]) if encoder.log and rows else []}
+        for records, rows in made
+    ]
+
+
+def event(number: int, x: float) -> Record:
+    return Record(json.dumps({"id": f"e{number}", "x": x}).encode(), number)
+
+
+def one_run(records: Sequence[Record]) -> list[Run]:
+    return [Run("events", 3, 0, len(records))]
+
+
+async def test_a_prediction_says_who_scored_what_and_where_it_came_from() -> None:
+    trace = ("traceparent", b"00-1-2-01")
+    record = Record(b'{"id": "e1", "x": 4}', 17, key=b"JFK", headers=[trace])
+    [records] = await scored(one_run([record]), [record])
+    [(key, value, headers)] = records["test.predictions"]
+    assert key == b"JFK"
+    assert headers == [trace, ("penstock-schema", b"prediction/1")]
+    assert value is not None
+    assert json.loads(value) == {
+        "id": "e1", "score": 8.0, "variant": "champion", "model": "doubling", "version": 2, "routing_revision": 5,
+        "event_time": 1_700_000_000_000, "source": {"partition": 3, "offset": 17}, "scores": None, "defaulted": [],
+        "fallback": None,
+    }  # fmt: skip
+
+
+EVENTS = st.one_of(
+    st.just(b"not JSON"),
+    st.none(),
+    st.builds(lambda x: json.dumps({"id": "e", "x": x}).encode(), st.sampled_from([1.0, 2.5, -1.0, 13.0])),
+)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=30), st.integers(0, 30))
+async def test_every_event_ends_in_one_topic_of_its_own_partition_in_order(
+    values: list[bytes | None], cut: int
+) -> None:
+    cut = min(cut, len(values))
+    if all(value is not None and b"13" in value for value in values):
+        return  # then the model is at fault: see below
+    records = [Record(value, 100 + position) for position, value in enumerate(values)]
+    runs = [run for run in (Run("events", 0, 0, cut), Run("events", 1, cut, len(values))) if run.start < run.stop]
+    if [v for v in values if v and b"x" in v] and all(b"13" in v for v in values if v and b"x" in v):
+        return
+    written = await scored(runs, records)
+    for run, outputs in zip(runs, written, strict=True):
+        predicted = [json.loads(p[1] or b"")["source"]["offset"] for p in outputs["test.predictions"]]
+        letters = [DeadLetter.from_record(*d) for d in outputs["test.dead-letters"]]
+        logged = [int(o) for s in outputs["test.scored"] for o in decode(s[1], s[2]).offsets]
+        assert predicted == sorted(predicted) == logged
+        assert [letter.offset for letter in letters] == sorted(letter.offset for letter in letters)
+        assert sorted(predicted + [letter.offset for letter in letters]) == list(range(100 + run.start, 100 + run.stop))
+        assert all(letter.partition == run.partition for letter in letters)
+        assert all(letter.value == values[letter.offset - 100] for letter in letters)
+
+
+async def test_a_row_on_which_the_model_fails_is_a_dead_letter_and_its_neighbours_are_scored() -> None:
+    records = [event(0, 1), event(1, 13), event(2, -1), event(3, 2)]
+    [outputs] = await scored(one_run(records), records)
+    assert [json.loads(p[1] or b"")["score"] for p in outputs["test.predictions"]] == [2.0, 4.0]
+    failed, not_finite = (DeadLetter.from_record(*d) for d in outputs["test.dead-letters"])
+    assert (failed.offset, failed.stage, failed.error) == (1, "score", "model_failed")
+    assert failed.message == "doubling@2 failed: ValueError: thirteen"
+    assert (not_finite.offset, not_finite.stage, not_finite.error) == (2, "score", "not_finite")
+    assert not_finite.model is not None
+
+
+async def test_a_model_that_fails_on_every_row_is_at_fault_itself() -> None:
+    records = [event(0, 13), event(1, 13)]
+    with pytest.raises(ValueError, match="thirteen"):
+        await scored(one_run(records), records)
+
+
+async def test_an_event_whose_headers_are_too_large_for_a_prediction_is_a_dead_letter() -> None:
+    records = [event(0, 1), Record(b'{"id": "e", "x": 1}', 1, headers=[("h", b"x" * 1_048_000)]), event(2, 1)]
+    [outputs] = await scored(one_run(records), records)
+    assert len(outputs["test.predictions"]) == 2
+    [letter] = (DeadLetter.from_record(*d) for d in outputs["test.dead-letters"])
+    assert (letter.offset, letter.stage, letter.error) == (1, "encode", "too_large")
+
+
+async def test_an_event_too_large_for_the_scored_log_is_a_dead_letter() -> None:
+    long_id = random.Random(1).randbytes(475_000).hex().encode()  # does not compress
+    records = [event(0, 1), Record(b'{"id": "%s", "x": 1}' % long_id, 1), event(2, 1)]
+    [outputs] = await scored(one_run(records), records)
+    assert [json.loads(p[1] or b"")["id"] for p in outputs["test.predictions"]] == ["e0", "e2"]
+    [letter] = (DeadLetter.from_record(*d) for d in outputs["test.dead-letters"])
+    assert (letter.offset, letter.error) == (1, "too_large")
+    assert letter.value == records[1].value
+
+
+async def test_a_window_of_several_partitions_is_counted_as_one_window() -> None:
+    metrics = ScoreMetrics("test")
+    records = [event(1, 1.0), event(2, -1.0), Record(b"not JSON", 3), event(4, 4.0)]
+    await scored([Run("events", 0, 0, 1), Run("events", 1, 1, 4)], records, metrics=metrics)
+    told = metrics.exposition().decode().splitlines()
+    for line in (
+        'penstock_window_rows_count{pipeline="test"} 1.0',
+        'penstock_window_rows_sum{pipeline="test"} 4.0',
+        'penstock_events_total{pipeline="test"} 4.0',
+        'penstock_predictions_total{pipeline="test"} 2.0',
+        'penstock_dead_letters_total{error="not_json",pipeline="test",stage="decode"} 1.0',
+        'penstock_dead_letters_total{error="not_finite",pipeline="test",stage="score"} 1.0',
+    ):
+        assert line in told
+
+
+async def test_without_the_log_predictions_are_the_same() -> None:
+    records = [event(0, 1), event(1, 2)]
+    [with_log] = await scored(one_run(records), records)
+    [without] = await scored(one_run(records), records, log_scored=False)
+    assert with_log["test.predictions"] == without["test.predictions"]
+    assert without["test.scored"] == []
+
+
+@given(st.lists(st.sampled_from([1.0, 13.0]), min_size=2, max_size=64).filter(lambda xs: 1.0 in xs))
+def test_bad_rows_are_found_in_few_calls(xs: list[float]) -> None:
+    model = Doubling()
+    columns = Columns(CATALOGUE.layout, np.array(xs, np.float32)[:, None], np.empty((len(xs), 0), np.int64), (), ())
+    scores, failures = score_apart(model, columns)
+    assert sorted(failures) == [row for row, x in enumerate(xs) if x == 13]
+    assert np.array_equal(scores.finite, np.array(xs) != 13)
+    assert len(model.calls) <= 1 + 2 * len(failures) * (1 + len(xs).bit_length())
