@@ -76,16 +76,12 @@ class Checkpoints(Service):
     async def open(self, partitions: Collection[int]) -> dict[int, dict[str, bytes]]:
         """Fence the former owners of the partitions and take their place; returns each one's state, by name.
 
-        Call before offsets are read. Raises UnreachableError, TopicMissing.
+        Call before offsets are read. Raises UnreachableError, TopicMissing, KafkaError.
         """
         await self.close()
         producers = {partition: self._new_producer(f"{self._group}-{partition}") for partition in partitions}
-        try:
-            # Each start fences the former owner and ends its open transaction: only then is the state settled.
-            await asyncio.gather(*(producer.start() for producer in producers.values()))
-        except Exception as error:
-            self._fatal(error)
-            return {}
+        # Each start fences the former owner and ends its open transaction: only then is the state settled.
+        await asyncio.gather(*(producer.start() for producer in producers.values()))
         self._lanes = {partition: _Lane(producer) for partition, producer in producers.items()}
         return await self._read_state(partitions)
 

@@ -28,6 +28,7 @@ from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.settings import Settings
 from penstock.streams.sinks.sinks import AlertSinks
@@ -96,8 +97,13 @@ class JudgeRole(Service):
     # The summaries come and go.
 
     async def on_assigned(self, assigned: set[TP]) -> None:
-        if not assigned:
-            return
+        try:
+            if assigned:
+                await self._take_over()
+        except Exception as error:
+            fatal(error)  # aiokafka would log it and go on, with nobody who judges
+
+    async def _take_over(self) -> None:
         state = (await self._checkpoints.open([PARTITION]))[PARTITION]
         settings = self._settings
         judge = Judge(

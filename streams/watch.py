@@ -36,6 +36,7 @@ from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.control.follower import ControlFollower
+from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema, new_producer
@@ -161,6 +162,12 @@ class WatchRole(Service):
     # Partitions come and go.
 
     async def on_assigned(self, assigned: set[TP]) -> None:
+        try:
+            await self._take_over(assigned)
+        except Exception as error:
+            fatal(error)  # aiokafka would log it and go on, with partitions that nobody watches
+
+    async def _take_over(self, assigned: set[TP]) -> None:
         partitions = sorted({tp.partition for tp in assigned})
         states = await self._checkpoints.open(partitions)
         self._watched = {

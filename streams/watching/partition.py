@@ -226,8 +226,8 @@ class PartitionWatch:
                 if (part := cutter.close_part()) is not None:
                     use(part)
                 del self._opened_at[cutter]
-        if self._newest > NO_WATERMARK:
-            self._labels.expire(self._newest - int(self._config.labels.retention_s * 1000))
+        if self._again_watermark > NO_WATERMARK:  # a label is needed until its event has been read again
+            self._labels.expire(self._again_watermark - int(self._config.labels.retention_s * 1000))
 
     def _timed(self, cutter: SegmentCutter, block: ScoredBlock, record: int) -> Iterator[Part]:
         """The parts that `block` completes; remembers since when the open one waits."""

@@ -102,6 +102,18 @@ def test_a_quiet_partition_is_summarised_in_parts(clock: Clock) -> None:
     assert [(s.segment, s.part, s.complete, s.rows) for s in watch.summaries] == [(0, 0, False, 2), (0, 1, True, 2)]
 
 
+def test_a_label_is_kept_until_its_event_was_read_again(clock: Clock) -> None:
+    kept_s = 100
+    watch = watching(clock, CONFIG._replace(labels=LabelsConfig(maturity_s=MATURITY_S, retention_s=kept_s)))
+    early = scored_rows([0.9] * 4, event_times=[1_000] * 4)
+    watch.labels([label("event-0")])
+    watch.scored(early, 0)
+    watch.scored(scored_rows([0.9], event_times=[10**9], first_offset=4), 1)
+    watch.close_quiet_parts()  # the first reading is far ahead, as after a long stop
+    watch.judge(early, 0)
+    assert [quality.labelled for quality in watch.qualities] == [1]
+
+
 def test_a_restart_counts_no_row_and_no_label_twice(clock: Clock) -> None:
     blocks = [scored_rows([0.9] * 3, event_times=[1_000] * 3, first_offset=3 * n) for n in range(4)]
     watch = watching(clock)
