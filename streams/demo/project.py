@@ -57,7 +57,6 @@ checkpoint_s = 0.25
 [labels]
 task = "binary"
 maturity_s = {maturity_s}             # a flight that has not landed a day after the prediction never does
-retention_s = 34560000          # 400 days
 slices = ["origin", "carrier"]
 
 [drift]
