@@ -27,9 +27,9 @@ from penstock.monitoring.counting.count import warm_up
 from penstock.monitoring.metrics.tally import Tally
 from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas.operations import OperationalReading
-from penstock.schemas.quality import encode_quality
+from penstock.schemas.quality import QualitySummary, encode_quality
 from penstock.schemas.scored import CorruptBlock, ScoredBlock, decode
-from penstock.schemas.summaries import encode_summary
+from penstock.schemas.summaries import Summary, encode_summary
 from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
@@ -290,8 +290,8 @@ class WatchRole(Service):
         watch = one.watch
         summaries, watch.summaries = watch.summaries, []
         qualities, watch.qualities = watch.qualities, []
-        outputs = [self._summary(*encode_summary(summary)) for summary in summaries]
-        outputs += [self._summary(*encode_quality(quality)) for quality in qualities]
+        outputs = [self._summary(summary, *encode_summary(summary)) for summary in summaries]
+        outputs += [self._summary(quality, *encode_quality(quality)) for quality in qualities]
         strays, watch.strays = watch.strays, []
         outputs += [
             Output(
@@ -311,5 +311,7 @@ class WatchRole(Service):
             for quality in qualities:
                 self.metrics.count_quality(quality)
 
-    def _summary(self, value: bytes, headers: Any) -> Output:
-        return Output(self._topics.summaries.name, SUMMARIES_PARTITION, (None, value, headers))
+    def _summary(self, of: Summary | QualitySummary, value: bytes, headers: Any) -> Output:
+        return Output(
+            self._topics.summaries.name, SUMMARIES_PARTITION, (b"%d-%d" % (of.partition, of.segment), value, headers)
+        )
