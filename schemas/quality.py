@@ -24,6 +24,7 @@ from penstock.schemas.quality_sums import (
     unpack_groups,
 )
 from penstock.schemas.records import SCHEMA_HEADER
+from penstock.schemas.summaries import Served, hull, merge_served
 
 __all__ = [
     "QUALITY_SCHEMA", "CorruptQuality", "Group", "QualitySummary", "QualitySums", "decode_quality", "encode_quality",
@@ -63,7 +64,7 @@ class QualitySummary(msgspec.Struct, frozen=True):
     late: int
     event_times: tuple[int, int]
     watermark: int
-    served: dict[tuple[str, str, int], int]
+    served: Served
     errors: dict[str, tuple[int, int]]
     delays: NDArray[np.int64]
     groups: dict[Group, QualitySums]
@@ -86,9 +87,9 @@ def merge_quality(a: QualitySummary, b: QualitySummary) -> QualitySummary:
         missing=a.missing + b.missing,
         invalid=a.invalid + b.invalid,
         late=a.late + b.late,
-        event_times=(min(one.event_times[0] for one in with_rows), max(one.event_times[1] for one in with_rows)),
+        event_times=hull([one.event_times for one in with_rows]),
         watermark=max(a.watermark, b.watermark),
-        served={key: a.served.get(key, 0) + b.served.get(key, 0) for key in {**a.served, **b.served}},
+        served=merge_served(a.served, b.served),
         errors=errors,
         delays=a.delays + b.delays,
         groups=merge_groups(a.groups, b.groups),

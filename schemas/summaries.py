@@ -79,6 +79,10 @@ class Signal(msgspec.Struct, frozen=True):
     sensitive: bool = False
 
 
+Served = dict[tuple[str, str, int], int]
+"""(variant, NAME@VERSION, routing revision) → rows."""
+
+
 class SignalCounts(msgspec.Struct, frozen=True):
     """One signal's statistics of a run of rows.
 
@@ -132,7 +136,7 @@ class Summary(msgspec.Struct, frozen=True):
     watermark: int
     late_rows: int
     bad_time: int
-    served: dict[tuple[str, str, int], int]
+    served: Served
     evidence: Evidence | None = None
 
 
@@ -178,12 +182,12 @@ def merge(a: Summary, b: Summary) -> Summary:
         rows=a.rows + b.rows,
         reference=a.reference,
         signals=_merge_signals(a.signals, b.signals),
-        event_times=_hull([one.event_times for one in with_rows]),
-        timestamps=_hull([one.timestamps for one in with_rows]),
+        event_times=hull([one.event_times for one in with_rows]),
+        timestamps=hull([one.timestamps for one in with_rows]),
         watermark=max(a.watermark, b.watermark),
         late_rows=a.late_rows + b.late_rows,
         bad_time=a.bad_time + b.bad_time,
-        served={key: a.served.get(key, 0) + b.served.get(key, 0) for key in {**a.served, **b.served}},
+        served=merge_served(a.served, b.served),
         evidence=merge_evidence(a.evidence, b.evidence),
     )
 
@@ -195,7 +199,13 @@ def _merge_signals(a: Mapping[str, SignalCounts], b: Mapping[str, SignalCounts])
     return merged
 
 
-def _hull(intervals: list[tuple[int, int]]) -> tuple[int, int]:
+def merge_served(a: Served, b: Served) -> Served:
+    """The rows of both, by what served them."""
+    return {key: a.get(key, 0) + b.get(key, 0) for key in {**a, **b}}
+
+
+def hull(intervals: list[tuple[int, int]]) -> tuple[int, int]:
+    """From the first beginning to the last end."""
     return min(first for first, _ in intervals), max(last for _, last in intervals)
 
 

@@ -27,9 +27,10 @@ from mode import Service
 from penstock.streams import kafka as clients
 from penstock.streams.delivery import OutputRecord, fatal, send
 from penstock.streams.reading import to_the_end
+from penstock.streams.transport import BlockApp, new_producer
 
 if TYPE_CHECKING:
-    from penstock.streams.settings import KafkaSettings
+    from penstock.streams.settings import KafkaSettings, Settings
 
 log = logging.getLogger("penstock.checkpoints")
 
@@ -68,6 +69,18 @@ class Checkpoints(Service):
         self._kafka, self._group, self._new_producer, self._fatal = kafka, group, new_producer, fatal
         self._prefix, self._state_topic = f"{role}/".encode(), state_topic
         self._lanes: dict[int, _Lane] = {}
+
+    @classmethod
+    def of(cls, app: BlockApp, settings: Settings, role: str) -> Checkpoints:
+        """Those of a role's app: its id is the consumer group, and begins the transactional ids."""
+        kafka = clients.client_options(settings.kafka)
+        return cls(
+            kafka=settings.kafka,
+            group=app.conf.id,
+            role=role,
+            state_topic=settings.topics.state.name,
+            new_producer=lambda name: new_producer(kafka, client_id=app.conf.id, transactional_id=name),
+        )
 
     def state_output(self, partition: int, name: str, value: bytes | None) -> Output:
         """The record that keeps `value` under `name` for a partition; None forgets it."""

@@ -23,7 +23,6 @@ from penstock.monitoring.metrics.tally import Tally
 from penstock.schemas.alerts import Alert, encode_alert
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.operations import OperationalReading
-from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
@@ -32,7 +31,7 @@ from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.settings import Settings
 from penstock.streams.sinks.sinks import AlertSinks
-from penstock.streams.transport import BlockApp, BlockSchema, new_producer
+from penstock.streams.transport import BlockApp, BlockSchema
 from penstock.streams.watching.reference import References
 
 log = logging.getLogger("penstock.judge")
@@ -63,14 +62,7 @@ class JudgeRole(Service):
         self._references = References(settings)
         self._tally = Tally("judge", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
-        kafka = clients.client_options(settings.kafka)
-        self._checkpoints = Checkpoints(
-            kafka=settings.kafka,
-            group=app.conf.id,
-            role="judge",
-            state_topic=settings.topics.state.name,
-            new_producer=lambda name: new_producer(kafka, client_id=app.conf.id, transactional_id=name),
-        )
+        self._checkpoints = Checkpoints.of(app, settings, "judge")
         self._sinks = AlertSinks.of(settings.alerts, count=self.metrics.count_told)
         self._inputs: JudgeInputs | None = None
         self._alerts: list[Alert] = []

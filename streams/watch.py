@@ -39,7 +39,7 @@ from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.settings import Settings
-from penstock.streams.transport import BlockApp, BlockSchema, new_producer
+from penstock.streams.transport import BlockApp, BlockSchema
 from penstock.streams.watching.partition import PartitionWatch, WatchConfig
 from penstock.streams.watching.reference import References
 
@@ -87,14 +87,7 @@ class WatchRole(Service):
         self._admin = AdminServer(settings.admin.host, settings.admin.port_of("watch"), self.metrics, self._not_ready)
         self._follower = ControlFollower.of(settings)
         self._references = References(settings)
-        kafka = clients.client_options(settings.kafka)
-        self._checkpoints = Checkpoints(
-            kafka=settings.kafka,
-            group=app.conf.id,
-            role="watch",
-            state_topic=settings.topics.state.name,
-            new_producer=lambda name: new_producer(kafka, client_id=app.conf.id, transactional_id=name),
-        )
+        self._checkpoints = Checkpoints.of(app, settings, "watch")
         watch = settings.watch
         self._config = WatchConfig(
             watch.segment_rows,

@@ -144,8 +144,12 @@ class PartitionWatch:
 
     def _watermark_after(self, block: ScoredBlock) -> int:
         """As if these rows were summarised already: the second reading need not wait for their segment's end."""
-        good = block.event_times <= block.timestamps + self._config.max_future_ms
+        good = self._well_dated(block)
         return int(block.event_times[good].max()) - self._config.max_out_of_order_ms if good.any() else NO_WATERMARK
+
+    def _well_dated(self, block: ScoredBlock) -> NDArray[np.bool_]:
+        """[rows] whether an event's time is not too far ahead of its broker timestamp."""
+        return block.event_times <= block.timestamps + self._config.max_future_ms
 
     # Labels.
 
@@ -187,8 +191,7 @@ class PartitionWatch:
         Where somebody sends watermarks of labels, those decide; otherwise the events' own do.
         """
         watermark = self._newest if self._labels_watermark is None else self._labels_watermark
-        good = block.event_times <= block.timestamps + self._config.max_future_ms
-        newest = int(np.where(good, block.event_times, block.timestamps).max())
+        newest = int(np.where(self._well_dated(block), block.event_times, block.timestamps).max())
         return newest + int(self._config.labels.maturity_s * 1000) <= watermark
 
     def judge(self, block: ScoredBlock, record: int) -> None:
