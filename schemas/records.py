@@ -94,27 +94,3 @@ class ModelRef(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
-
-
-class Control(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The whole routing state of a pipeline: the only truth about what serves. Compacted, one key per pipeline."""
-
-    pipeline: str
-    revision: int
-    champion: ModelRef
-    author: str
-    reason: str
-    time: int
-
-
-class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One entry of the audit trail: who changed the routing, from what to what, and why."""
-
-    pipeline: str
-    revision: int
-    command: str
-    author: str
-    reason: str
-    time: int
-    before: Control | None = None
-    after: Control | None = None

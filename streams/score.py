@@ -25,10 +25,10 @@ from penstock.models.registry import Registry
 from penstock.models.runtime import Runtime
 from penstock.models.torch_runtime import load_runtime
 from penstock.monitoring.metrics.score import ScoreMetrics
+from penstock.schemas.control import Control
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.operations import OperationalReading
-from penstock.schemas.records import Control
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block

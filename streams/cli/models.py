@@ -21,7 +21,7 @@ from penstock.streams.cli.shared import (
 
 if TYPE_CHECKING:
     from penstock.models.registry import Registry
-    from penstock.schemas.records import Control
+    from penstock.schemas.control import Control
     from penstock.streams.settings import Settings
 
 models_app = typer.Typer(help="Versions of models, names for them, and which one answers.", no_args_is_help=True)

@@ -33,8 +33,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from penstock.schemas.control import Control, Decision
 from penstock.schemas.errors import Conflict, PenstockError
-from penstock.schemas.records import CONTROL_SCHEMA, DECISION_SCHEMA, Control, Decision, ModelRef
+from penstock.schemas.records import CONTROL_SCHEMA, DECISION_SCHEMA, ModelRef
 from penstock.streams import kafka as clients
 from penstock.streams.control.fencing import Fenced, abandon, fences
 from penstock.streams.control.follower import ControlFollower as ControlFollower

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
-from penstock.schemas.records import Control
+from penstock.schemas.control import Control
 from penstock.streams import kafka as clients
 from penstock.streams.control.records import READING, UnreadableControl, read_control_record, silent
 from penstock.streams.reading import to_the_end

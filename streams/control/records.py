@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiokafka import ConsumerRecord
 
+from penstock.schemas.control import Control
 from penstock.schemas.errors import PenstockError, UnreachableError
-from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER, Control
+from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER
 
 if TYPE_CHECKING:
     from penstock.streams.settings import KafkaSettings

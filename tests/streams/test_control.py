@@ -13,8 +13,9 @@ import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import NewTopic
 
+from penstock.schemas.control import Control, Decision
 from penstock.schemas.errors import Conflict, UnreachableError
-from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER, Control, Decision, ModelRef
+from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER, ModelRef
 from penstock.streams import kafka as clients
 from penstock.streams.control import ControlFollower, ControlPlane, champion, default_author
 from penstock.streams.control.records import UnreadableControl
