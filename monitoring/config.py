@@ -56,6 +56,57 @@ class LabelsConfig:
     error_limit: float = 2.0**18
 
 
+Loss = Literal["log_loss", "brier", "error", "squared_error", "absolute_error"]
+"""What a gate compares, of one row. Of probabilities: log loss (p clipped to [.001, .999]), Brier's squared difference,
+or whether the decision was wrong; of several classes the first and the third; of values: winsorised squares, or
+absolutes."""
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """When a candidate may answer more, and when it must go.
+
+    stages            shares of the keys, ascending; 0 is shadow alone
+    mode              manual, propose, automatic
+    loss              the primary metric; None: log loss for classes, squared error for values
+    margin            how much worse than the champion's mean loss the candidate's may be
+    alpha             chance per rollout of a wrong promotion, and of a wrong rollback
+    min_rows          of the candidate, with an outcome, before the first verdict, and
+    min_clusters      time buckets (`LabelsConfig.bucket_s`)
+    stage_s           event time that each stage lasts at least
+    bake_s            event time after the promotion in which the former champion still comes back by itself
+    slices            features whose slices may not be worse either
+    max_non_finite    share of rows without a finite score, and
+    max_failed        on which the model failed
+    max_latency_ratio of the candidate's time per row to the champion's
+    max_label_gap     difference of the shares of rows that have an outcome
+    """
+
+    stages: tuple[float, ...] = (0.01, 0.05, 0.25, 0.5, 1.0)
+    mode: Literal["manual", "propose", "automatic"] = "manual"
+    loss: Loss | None = None
+    margin: float = 0.005
+    alpha: float = 0.05
+    min_rows: int = 2_000
+    min_clusters: int = 7
+    stage_s: float = 0.0
+    bake_s: float = 7 * 24 * 3600.0
+    slices: tuple[str, ...] = ()
+    max_non_finite: float = 0.001
+    max_failed: float = 0.001
+    max_latency_ratio: float = 3.0
+    max_label_gap: float = 0.1
+
+
+def loss_of(config: RolloutConfig, task: Task) -> Loss:
+    """The loss that is compared.
+
+    >>> loss_of(RolloutConfig(), "regression")
+    'squared_error'
+    """
+    return config.loss or ("squared_error" if task == "regression" else "log_loss")
+
+
 @dataclass(frozen=True)
 class AlertsConfig:
     """When alarms become alerts, and when they end.

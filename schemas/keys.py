@@ -22,3 +22,42 @@ def hash_keys(keys: Iterable[bytes | None], rows: int) -> NDArray[np.uint64]:
     """
     digest = xxhash.xxh3_64_intdigest
     return np.fromiter((digest(key or b"") for key in keys), np.uint64, rows)
+
+
+def routing_keys(keys: Iterable[bytes | None], ids: Iterable[str], rows: int) -> NDArray[np.uint64]:
+    """[rows] hashes that routing, sampling and key groups start from: of the event's key, or of its id if it has none.
+
+    >>> bool(routing_keys([None], ["UA1"], 1)[0] == hash_keys([b"UA1"], 1)[0])
+    True
+    """
+    digest = xxhash.xxh3_64_intdigest
+    hashes = (digest(name.encode() if key is None else key) for key, name in zip(keys, ids, strict=True))
+    return np.fromiter(hashes, np.uint64, rows)
+
+
+def points(hashes: NDArray[np.uint64], salt: str) -> NDArray[np.uint64]:
+    """[rows] uniform points of the hashes under a salt; under two salts they are independent.
+
+    The salt's own hash is mixed in by XOR and splitmix64's finaliser (Steele, Lea, Flood 2014).
+    """
+    mixed: NDArray[np.uint64] = hashes ^ np.uint64(xxhash.xxh3_64_intdigest(salt.encode()))
+    with np.errstate(over="ignore"):
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def within(hashes: NDArray[np.uint64], salt: str, share: float) -> NDArray[np.bool_]:
+    """[rows] whether a key is in the share of the keys that `salt` draws; a larger share holds all of a smaller one.
+
+    >>> within(np.arange(4, dtype=np.uint64), "experiment", 1.0)
+    array([ True,  True,  True,  True])
+    """
+    if share >= 1:
+        return np.ones(len(hashes), np.bool_)
+    return points(hashes, salt) < np.uint64(int(max(share, 0.0) * 2.0**64))
+
+
+def group_of(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """[rows] the key's group, 0 to 63, independent of every experiment's draw."""
+    return (points(hashes, "penstock key groups") >> np.uint64(58)).astype(np.intp)

@@ -28,6 +28,25 @@ class CorruptReading(PenstockError):
         super().__init__(f"{place}: the worker's reading cannot be read: {cause}.")
 
 
+class VariantReading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the model behind one variant did over the interval.
+
+    model       NAME@VERSION
+    rows        that were routed to it
+    non_finite  of those, for which it gave NaN or an infinity, and
+    failed      on which it failed; whether or not a fallback then answered
+    calls       of the model, and
+    took_us     microseconds that they took
+    """
+
+    model: str
+    rows: int
+    non_finite: int = 0
+    failed: int = 0
+    calls: int = 0
+    took_us: int = 0
+
+
 class OperationalReading(msgspec.Struct, frozen=True, omit_defaults=True):
     """One worker's figures over the interval that ends at `time`.
 
@@ -43,6 +62,7 @@ class OperationalReading(msgspec.Struct, frozen=True, omit_defaults=True):
     windows        inference calls, and
     redis_failures of those, the ones for which Redis did not answer in time
     label_age_ms   since a label was last read; None: this worker reads none
+    variants       variant → how its model did; of the score role
     """
 
     role: str
@@ -58,6 +78,7 @@ class OperationalReading(msgspec.Struct, frozen=True, omit_defaults=True):
     windows: int = 0
     redis_failures: int = 0
     label_age_ms: int | None = None
+    variants: dict[str, VariantReading] = {}
 
 
 def encode_reading(reading: OperationalReading) -> tuple[bytes, list[tuple[str, bytes]]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.schemas.arrays import from_array, to_array
+from penstock.schemas.comparison import CellGroup, CellSums
 from penstock.schemas.profile import SLOTS
 from penstock.schemas.quality_sums import (
     CorruptQuality,
@@ -48,6 +49,7 @@ class QualitySummary(msgspec.Struct, frozen=True):
     errors          variant → rows and wrong decisions; empty for regression
     delays          [36] int64 slots over `LOG_EDGES` of the seconds from an event to its label, late ones too
     groups          bucket, variant and slice → sums over the labelled and the silent rows
+    cells           bucket, variant and model → rows and losses by group of keys, over the same rows: for the gates
     """
 
     partition: int
@@ -68,6 +70,7 @@ class QualitySummary(msgspec.Struct, frozen=True):
     errors: dict[str, tuple[int, int]]
     delays: NDArray[np.int64]
     groups: dict[Group, QualitySums]
+    cells: dict[CellGroup, CellSums] = {}
 
 
 def merge_quality(a: QualitySummary, b: QualitySummary) -> QualitySummary:

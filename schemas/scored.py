@@ -102,6 +102,7 @@ class ScoredBlock:
     scored_at          Unix ms
     runtime            what computed the scores: equal bit by bit only where this is equal
     sizes              [rows] int32 bytes of the event's value; None in a record of before they were written
+    took_us            of the model's calls, shared out by rows; None in a record of before it was written
     """
 
     ids: list[str]
@@ -122,6 +123,7 @@ class ScoredBlock:
     scored_at: int
     runtime: str
     sizes: NDArray[np.int32] | None = None
+    took_us: int | None = None
 
     @property
     def rows(self) -> int:

@@ -43,20 +43,24 @@ from penstock.streams.settings.sections import (
     Section,
     WindowSettings,
 )
+from penstock.streams.settings.serving import AutomationSettings, FallbackSettings, RolloutSettings, unusable_loss
 
 FILE_NAME = "penstock.toml"
 
 __all__ = [
     "AdminSettings",
     "AlertsSettings",
+    "AutomationSettings",
     "DeliverySettings",
     "DriftSettings",
     "EventsSettings",
+    "FallbackSettings",
     "KafkaSettings",
     "LabelsSettings",
     "ModelsSettings",
     "PipelineSettings",
     "RedisSettings",
+    "RolloutSettings",
     "ScoredSettings",
     "Settings",
     "WatchSettings",
@@ -83,6 +87,9 @@ class Settings(Section):
     drift: DriftSettings = DriftSettings()
     labels: LabelsSettings = LabelsSettings()
     alerts: AlertsSettings = AlertsSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    fallback: FallbackSettings = FallbackSettings()
+    automation: AutomationSettings = AutomationSettings()
     admin: AdminSettings = AdminSettings()
     _file: Path = PrivateAttr(default=Path(FILE_NAME))
 
@@ -175,6 +182,14 @@ class Settings(Section):
             ConfigurationError(place, f"labels.slices.{position}", found=state, expected=expected, fix=fix)
             for position, state, expected, fix in unusable_slices(self.labels.slices, self.features)
         ]
+        if expected := unusable_loss(self.rollout.loss, self.labels.task):
+            place = place_of(("rollout", "loss"))
+            found.append(ConfigurationError(place, "rollout.loss", found=repr(self.rollout.loss), expected=expected))
+        for position, name in enumerate(self.rollout.slices):
+            if name not in self.labels.slices:
+                place, fix = place_of(("rollout", "slices")), "Add it to labels.slices."
+                key = f"rollout.slices.{position}"
+                found.append(ConfigurationError(place, key, found=repr(name), expected="one of labels.slices", fix=fix))
         own = {topic.name for topic in self.topics.table()[1:]}
         if self.events.topic in own:
             place = place_of(("events", "topic"))
