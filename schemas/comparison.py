@@ -18,8 +18,9 @@ Pair = tuple[str, str]
 PairGroup = tuple[int, str, str, str]
 """Start of a time bucket (Unix ms of event time), candidate, served model, slice: "" is every row."""
 
-CellGroup = tuple[int, str, str]
-"""Start of a time bucket, and: candidate and served model (paired), or variant and model (each its own rows)."""
+CellGroup = tuple[int, str, str, str]
+"""Start of a time bucket; candidate and served model (paired), or variant and model (each its own rows); and slice: ""
+is every row, the others are those of the rollout plan."""
 
 
 class CellSums(msgspec.Struct, frozen=True):
@@ -76,7 +77,7 @@ class ComparisonSummary(msgspec.Struct, frozen=True):
     mature     which of the two it is
     pairs      by bucket, candidate, served model and slice
     labelled   the same
-    cells      by bucket, candidate and served model
+    cells      by bucket, candidate, served model and slice
     latencies  model → rows and microseconds of its calls: the only figures that a replay need not repeat
     """
 

@@ -49,7 +49,7 @@ class QualitySummary(msgspec.Struct, frozen=True):
     errors          variant → rows and wrong decisions; empty for regression
     delays          [36] int64 slots over `LOG_EDGES` of the seconds from an event to its label, late ones too
     groups          bucket, variant and slice → sums over the labelled and the silent rows
-    cells           bucket, variant and model → rows and losses by group of keys, over the same rows: for the gates
+    cells           bucket, variant, model and slice → rows and losses by group of keys, for the gates
     """
 
     partition: int
