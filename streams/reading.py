@@ -74,3 +74,31 @@ async def records(kafka: KafkaSettings, topic: str) -> AsyncIterator[ConsumerRec
             for record in run:
                 if record.offset < ends[TopicPartition(topic, record.partition)]:
                     yield record
+
+
+async def since(
+    kafka: KafkaSettings, topic: str, first_ms: int | None, *, last: int | None = None
+) -> AsyncIterator[tuple[ConsumerRecord, int, int]]:
+    """The topic's records that were written at `first_ms` or later, or the last so many offsets; with each how many
+    offsets are done, of how many.
+    """
+    async with clients.consumer(kafka, fetch_max_wait_ms=100) as consumer:
+        partitions = await clients.partitions(consumer, topic)
+        consumer.assign(partitions)
+        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        ends = await clients.end_offsets(consumer, partitions)
+        if first_ms is not None:
+            offsets = await consumer.offsets_for_times(dict.fromkeys(partitions, max(first_ms, 0)))
+            begins = {tp: ends[tp] if found is None else found.offset for tp, found in offsets.items()}
+        if last is not None:
+            begins = {tp: max(begins[tp], ends[tp] - last) for tp in partitions}
+        for tp, offset in begins.items():
+            consumer.seek(tp, offset)
+        total = sum(ends[tp] - begins[tp] for tp in partitions)
+        done = 0
+        async for run in to_the_end(consumer, partitions):
+            for record in run:
+                tp = TopicPartition(topic, record.partition)
+                if record.offset < ends[tp]:
+                    done += 1
+                    yield record, done, total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +16,11 @@ from penstock.streams.cli.shared import (
     run_async,
     task_progress,
 )
+from penstock.streams.cli.times import stretch
 
 if TYPE_CHECKING:
     from penstock.monitoring.report.data import ReportData
     from penstock.streams.settings import Settings
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
 def register(app: typer.Typer) -> None:
@@ -55,11 +52,7 @@ def report(
 
     Example: [bold]penstock report --last 7d --open[/bold]
     """
-    start_ms, end_ms, last_ms = _instant(since, "--from"), _instant(until, "--to"), _length(last)
-    if last_ms is not None and (start_ms is not None or end_ms is not None):
-        raise typer.BadParameter("give either --last or --from and --to", param_hint="--last")
-    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
-        raise typer.BadParameter("it is not after --from", param_hint="--to")
+    start_ms, end_ms, last_ms = stretch(since, until, last)
     settings = load_settings(config)
     from penstock.streams.console.reporting import read_stretch
 
@@ -114,29 +107,3 @@ def _write(settings: Settings, data: ReportData, file: Path, show: bool, as_json
         typer.echo(f"wrote {file} ({len(html) / 1000:,.0f} kB): {page.stretch}")
     if show:
         typer.launch(file.absolute().as_uri())
-
-
-def _instant(text: str | None, option: str) -> int | None:
-    """Unix ms of an ISO 8601 time, UTC unless it names an offset."""
-    if text is None:
-        return None
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        expected = "2013-06-01, 2013-06-01T12:00 or 2013-06-01T14:00+02:00"
-        raise typer.BadParameter(f"{text!r} is no time; expected for example {expected}", param_hint=option) from error
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _length(text: str | None) -> int | None:
-    """Milliseconds of a length such as `7d`, `36h` or `90m`."""
-    if text is None:
-        return None
-    found = _LENGTH.fullmatch(text)
-    if found is None or float(found[1]) == 0:
-        raise typer.BadParameter(
-            f"{text!r} is no length of time; expected for example 90m, 36h, 7d or 2w", param_hint="--last"
-        )
-    return round(float(found[1]) * _SECONDS[found[2]] * 1000)

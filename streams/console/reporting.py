@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from penstock.models.package_files import read_profile
 from penstock.models.registry import Registry
@@ -18,8 +18,7 @@ from penstock.schemas.quality import QUALITY_SCHEMA, decode_quality
 from penstock.schemas.quality_sums import CorruptQuality
 from penstock.schemas.records import SCHEMA_HEADER, ModelRef
 from penstock.schemas.summaries import SUMMARY_SCHEMA, CorruptSummary, decode_summary
-from penstock.streams import kafka as clients
-from penstock.streams.reading import records, to_the_end
+from penstock.streams.reading import records, since
 
 if TYPE_CHECKING:
     from penstock.streams.settings import KafkaSettings, Settings
@@ -75,7 +74,7 @@ async def read_stretch(
     # A summary is written after its events, unless these are dated into the future.
     future_ms = int(settings.watch.max_future_s * 1000)
     first = None if start_ms is None else start_ms - future_ms
-    async for record, done, total in _since(settings.kafka, topic, first):
+    async for record, done, total in since(settings.kafka, topic, first):
         _add(data, record)
         if record.offset % 64 == 0:
             progress(f"{data.segments:,} segments", done, total)
@@ -126,7 +125,7 @@ async def _newest(kafka: KafkaSettings, topic: str) -> int | None:
     """The newest event time of any summary: among the last records, or among all where these hold none."""
     for among in (_NEWEST_AMONG, None):
         data = ReportData()
-        async for record, _, _ in _since(kafka, topic, None, last=among):
+        async for record, _, _ in since(kafka, topic, None, last=among):
             _add(data, record)
         if data.seen is not None:
             return data.seen[1]
@@ -135,37 +134,9 @@ async def _newest(kafka: KafkaSettings, topic: str) -> int | None:
 
 async def _everything_seen(kafka: KafkaSettings, topic: str) -> tuple[int, int] | None:
     data = ReportData()
-    async for record, _, _ in _since(kafka, topic, None):
+    async for record, _, _ in since(kafka, topic, None):
         _add(data, record)
     return data.seen
-
-
-async def _since(
-    kafka: KafkaSettings, topic: str, first_ms: int | None, *, last: int | None = None
-) -> AsyncIterator[tuple[ConsumerRecord, int, int]]:
-    """The topic's records that were written at `first_ms` or later, or the last so many offsets; with each how many
-    offsets are done, of how many.
-    """
-    async with clients.consumer(kafka, fetch_max_wait_ms=100) as consumer:
-        partitions = await clients.partitions(consumer, topic)
-        consumer.assign(partitions)
-        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
-        ends = await clients.end_offsets(consumer, partitions)
-        if first_ms is not None:
-            offsets = await consumer.offsets_for_times(dict.fromkeys(partitions, max(first_ms, 0)))
-            begins = {tp: ends[tp] if found is None else found.offset for tp, found in offsets.items()}
-        if last is not None:
-            begins = {tp: max(begins[tp], ends[tp] - last) for tp in partitions}
-        for tp, offset in begins.items():
-            consumer.seek(tp, offset)
-        total = sum(ends[tp] - begins[tp] for tp in partitions)
-        done = 0
-        async for run in to_the_end(consumer, partitions):
-            for record in run:
-                tp = TopicPartition(topic, record.partition)
-                if record.offset < ends[tp]:
-                    done += 1
-                    yield record, done, total
 
 
 def _place(record: ConsumerRecord) -> str:
