@@ -1,15 +1,76 @@
-"""The parts of `Columns` as Arrow arrays, and back: what the scored log and its tables are made of."""
+"""The parts of `Columns` as Arrow arrays, and back: the scored log, its tables and shadow scores are made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from penstock.schemas.columns import MISSING_INTEGER, Category, Columns
+from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Layout
+
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # a block is too small to gain from them
+_ONE_THREAD = pa.ipc.IpcReadOptions(use_threads=False)
+UNREADABLE = (
+    pa.ArrowException, msgspec.MsgspecError, OSError,  # no Arrow, no metadata
+    LookupError, ValueError, TypeError, AttributeError, StopIteration,  # Arrow, but other columns, or no batch
+)  # fmt: skip
+"""What reading a value raises that holds something else."""
+
+
+def write(arrays: Mapping[str, Any], metadata: Mapping[bytes, bytes]) -> bytes:
+    """One batch as an Arrow IPC stream, LZ4; a column that is None is left out."""
+    present = {name: array for name, array in arrays.items() if array is not None}
+    batch = pa.RecordBatch.from_pydict(present, metadata=metadata)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=_LZ4) as writer:
+        writer.write_batch(batch)
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
+
+
+def read(value: bytes) -> Any:
+    """The batch that `write` was given; its columns are views of `value`. Raises what `UNREADABLE` lists."""
+    with pa.ipc.open_stream(value, options=_ONE_THREAD) as reader:
+        batch = reader.read_next_batch()
+    batch.validate(full=True)
+    return batch
+
+
+def parts(columns: Columns) -> dict[str, Any]:
+    """The Arrow column of each part; None where it is empty."""
+    layout = columns.layout
+    return {
+        "floats": matrix(columns.floats),
+        "integers": matrix(columns.integers),
+        **{f"category:{name}": dictionary(c) for name, c in zip(layout.categories, columns.categories, strict=True)},
+        **{f"vector:{name}": matrix(v) for (name, _), v in zip(layout.vectors, columns.vectors, strict=True)},
+    }
+
+
+def columns(batch: Any, layout: Layout) -> Columns:
+    """The Columns that `parts` was given."""
+    return Columns(
+        layout,
+        values(batch, "floats", len(layout.floats), np.float32),
+        values(batch, "integers", len(layout.integers), np.int64),
+        tuple(category(batch.column(f"category:{name}")) for name in layout.categories),
+        tuple(values(batch, f"vector:{name}", width, np.float32) for name, width in layout.vectors),
+    )
+
+
+def numbers(batch: Any, name: str) -> NDArray[Any]:
+    """[rows] of a column."""
+    return batch.column(name).to_numpy()  # type: ignore[no-any-return]
+
+
+def values(batch: Any, name: str, width: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """The [rows, width] that `matrix` was given."""
+    flat = batch.column(name).flatten().to_numpy() if width else np.empty(0, dtype)
+    return flat.astype(dtype, copy=False).reshape(batch.num_rows, width)
 
 
 def without(columns: Columns, withheld: Collection[str]) -> Columns:

@@ -23,7 +23,6 @@ A reader ignores columns and metadata that it does not know.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -34,18 +33,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from penstock.schemas import arrow_columns
+from penstock.schemas.checksums import damage, seal
 from penstock.schemas.columns import Category, Columns, Floats, Layout
 from penstock.schemas.errors import PenstockError
-from penstock.schemas.records import CHECKSUM_HEADER, SCORED_SCHEMA
+from penstock.schemas.records import SCORED_SCHEMA
 from penstock.schemas.topics import SCORED_RECORD_LIMIT
 
 _METADATA = b"penstock"
-_UNREADABLE = (
-    pa.ArrowException, msgspec.MsgspecError, OSError,  # no Arrow, no metadata
-    LookupError, ValueError, TypeError, AttributeError, StopIteration,  # Arrow, but other columns, or no batch
-)  # fmt: skip
-_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # a block is too small to gain from them
-_ONE_THREAD = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 class CorruptBlock(PenstockError):
@@ -176,7 +170,7 @@ def encode(
         return []
     value = _write(block, withhold)
     if len(value) <= limit:
-        headers = [SCORED_SCHEMA, (CHECKSUM_HEADER, b"%08x" % zlib.crc32(value))]
+        headers = seal(value, SCORED_SCHEMA)
         return [EncodedRecord(value, headers, int(block.offsets[0]), int(block.offsets[-1]), block.rows)]
     if block.rows == 1:
         raise RowTooLarge(block.partition, int(block.offsets[0]), len(value), limit)
@@ -190,15 +184,11 @@ def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], *, place: 
 
     Raises CorruptBlock, which names `place`, for anything else.
     """
-    found = dict(headers)
-    schema, checksum = found.get(SCORED_SCHEMA[0]), found.get(CHECKSUM_HEADER)
-    if schema != SCORED_SCHEMA[1]:
-        raise CorruptBlock(place, f"its schema is {schema!r}, not {SCORED_SCHEMA[1]!r}")
-    if value is None or checksum is None or checksum != b"%08x" % zlib.crc32(value):
-        raise CorruptBlock(place, "its checksum does not match")
+    if (cause := damage(value, headers, SCORED_SCHEMA)) is not None:
+        raise CorruptBlock(place, cause)
     try:
-        return _read(value)
-    except _UNREADABLE as error:
+        return _read(value or b"")
+    except arrow_columns.UNREADABLE as error:
         raise CorruptBlock(place, f"the checksum is right, the content is not: {error}") from error
 
 
@@ -212,13 +202,7 @@ def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
         "event_time": pa.array(block.event_times),
         "timestamp": pa.array(block.timestamps),
         "size": None if block.sizes is None else pa.array(block.sizes),
-        "floats": arrow_columns.matrix(columns.floats),
-        "integers": arrow_columns.matrix(columns.integers),
-        **{
-            f"category:{n}": arrow_columns.dictionary(c)
-            for n, c in zip(layout.categories, columns.categories, strict=True)
-        },
-        **{f"vector:{n}": arrow_columns.matrix(v) for (n, _), v in zip(layout.vectors, columns.vectors, strict=True)},
+        **arrow_columns.parts(columns),
         "ages": arrow_columns.matrix(block.ages),
         "defaulted": arrow_columns.bits(block.defaulted),
         "score": pa.array(block.score),
@@ -227,54 +211,34 @@ def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
         "model": arrow_columns.dictionary(block.models),
         "routing_revision": pa.array(block.routing_revisions),
     }
-    present = {name: array for name, array in arrays.items() if array is not None}
     outputs = 0 if block.scores is None else block.scores.shape[1]
     metadata = _Metadata(
         block.partition, block.scored_at, block.runtime, list(layout.floats), list(layout.integers),
         list(layout.categories), list(layout.vectors), list(block.aged), outputs,
     )  # fmt: skip
-    batch = pa.RecordBatch.from_pydict(present, metadata={_METADATA: msgspec.json.encode(metadata)})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=_LZ4) as writer:
-        writer.write_batch(batch)
-    written: bytes = sink.getvalue().to_pybytes()
-    return written
+    return arrow_columns.write(arrays, {_METADATA: msgspec.json.encode(metadata)})
 
 
 def _read(value: bytes) -> ScoredBlock:
-    with pa.ipc.open_stream(value, options=_ONE_THREAD) as reader:
-        batch = reader.read_next_batch()
-    batch.validate(full=True)
+    batch = arrow_columns.read(value)
     about = msgspec.json.decode(batch.schema.metadata[_METADATA], type=_Metadata)
-    rows = batch.num_rows
     layout = Layout(tuple(about.floats), tuple(about.integers), tuple(about.categories), tuple(about.vectors))
 
     def numbers(name: str) -> NDArray[Any]:
-        return batch.column(name).to_numpy()  # type: ignore[no-any-return]
+        return arrow_columns.numbers(batch, name)
 
-    def matrix(name: str, width: int, dtype: type[np.generic]) -> NDArray[Any]:
-        values = batch.column(name).flatten().to_numpy() if width else np.empty(0, dtype)
-        return values.astype(dtype, copy=False).reshape(rows, width)
-
-    columns = Columns(
-        layout,
-        matrix("floats", len(layout.floats), np.float32),
-        matrix("integers", len(layout.integers), np.int64),
-        tuple(arrow_columns.category(batch.column(f"category:{name}")) for name in layout.categories),
-        tuple(matrix(f"vector:{name}", width, np.float32) for name, width in layout.vectors),
-    )
     return ScoredBlock(
         ids=batch.column("id").to_pylist(),
         keys=batch.column("key").to_pylist(),
         offsets=numbers("offset"),
         event_times=numbers("event_time"),
         timestamps=numbers("timestamp"),
-        columns=columns,
+        columns=arrow_columns.columns(batch, layout),
         aged=tuple(about.aged),
-        ages=matrix("ages", len(about.aged), np.float32),
-        defaulted=arrow_columns.mask(batch.column("defaulted"), rows, len(layout.names)),
+        ages=arrow_columns.values(batch, "ages", len(about.aged), np.float32),
+        defaulted=arrow_columns.mask(batch.column("defaulted"), batch.num_rows, len(layout.names)),
         score=numbers("score"),
-        scores=matrix("scores", about.outputs, np.float32) if about.outputs else None,
+        scores=arrow_columns.values(batch, "scores", about.outputs, np.float32) if about.outputs else None,
         variants=arrow_columns.category(batch.column("variant")),
         models=arrow_columns.category(batch.column("model")),
         routing_revisions=numbers("routing_revision"),
