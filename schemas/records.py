@@ -23,6 +23,7 @@ CONTROL_SCHEMA = (SCHEMA_HEADER, b"control/1")
 DECISION_SCHEMA = (SCHEMA_HEADER, b"decision/1")
 DEAD_LETTER_SCHEMA = (SCHEMA_HEADER, b"dead-letter/1")
 SCORED_SCHEMA = (SCHEMA_HEADER, b"scored/1")
+PAIRED_SCHEMA = (SCHEMA_HEADER, b"shadow/1")
 
 CHECKSUM_HEADER = "penstock-crc32"
 """The CRC-32 of a binary record's value, eight hexadecimal digits."""
