@@ -137,7 +137,7 @@ def joinable(first: PairedBlock, second: PairedBlock) -> bool:
 
 
 def join(blocks: Sequence[PairedBlock]) -> PairedBlock:
-    """The rows of joinable blocks, in order, and the sum of their times. The record and runtimes are the first one's."""
+    """The rows of joinable blocks, in order, and the sum of their times. Record and runtimes are the first one's."""
     first = blocks[0]
     if len(blocks) == 1:
         return first
