@@ -20,8 +20,11 @@ def hash_keys(keys: Iterable[bytes | None], rows: int) -> NDArray[np.uint64]:
     array([2907997725854834415, 3244421341483603138, 3244421341483603138],
           dtype=uint64)
     """
-    digest = xxhash.xxh3_64_intdigest
-    return np.fromiter((digest(key or b"") for key in keys), np.uint64, rows)
+    keys = list(keys)
+    try:
+        return _digests(keys, rows)
+    except TypeError:  # quicker than to look for None in every window
+        return _digests([key or b"" for key in keys], rows)
 
 
 def routing_keys(keys: Iterable[bytes | None], ids: Iterable[str], rows: int) -> NDArray[np.uint64]:
@@ -30,21 +33,34 @@ def routing_keys(keys: Iterable[bytes | None], ids: Iterable[str], rows: int) ->
     >>> bool(routing_keys([None], ["UA1"], 1)[0] == hash_keys([b"UA1"], 1)[0])
     True
     """
-    digest = xxhash.xxh3_64_intdigest
-    hashes = (digest(name.encode() if key is None else key) for key, name in zip(keys, ids, strict=True))
-    return np.fromiter(hashes, np.uint64, rows)
+    keys = list(keys)
+    try:
+        return _digests(keys, rows)
+    except TypeError:
+        return _digests([name.encode() if key is None else key for key, name in zip(keys, ids, strict=True)], rows)
+
+
+def _digests(keys: Iterable[bytes | None], rows: int) -> NDArray[np.uint64]:
+    """[rows] xxh3_64; a third quicker by way of bytes than of Python's integers. Raises TypeError for None."""
+    joined = b"".join(map(xxhash.xxh3_64_digest, keys))  # type: ignore[arg-type]
+    return np.frombuffer(joined, ">u8", rows).astype(np.uint64)
 
 
 def points(hashes: NDArray[np.uint64], salt: str) -> NDArray[np.uint64]:
     """[rows] uniform points of the hashes under a salt; under two salts they are independent.
 
     The salt's own hash is mixed in by XOR and splitmix64's finaliser (Steele, Lea, Flood 2014).
+
+    >>> points(hash_keys([b"JFK", b"LGA"], 2), "experiment")
+    array([ 6882725364474780274, 15041899657260636435], dtype=uint64)
     """
     mixed: NDArray[np.uint64] = hashes ^ np.uint64(xxhash.xxh3_64_intdigest(salt.encode()))
-    with np.errstate(over="ignore"):
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def within(hashes: NDArray[np.uint64], salt: str, share: float) -> NDArray[np.bool_]:
@@ -59,5 +75,9 @@ def within(hashes: NDArray[np.uint64], salt: str, share: float) -> NDArray[np.bo
 
 
 def group_of(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """[rows] the key's group, 0 to 63, independent of every experiment's draw."""
+    """[rows] the key's group, 0 to 63, independent of every experiment's draw.
+
+    >>> group_of(hash_keys([b"JFK", b"LGA"], 2))
+    array([44, 11])
+    """
     return (points(hashes, "penstock key groups") >> np.uint64(58)).astype(np.intp)
