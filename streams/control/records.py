@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiokafka import ConsumerRecord
 
+from penstock.models.routing import InvalidControl, check
 from penstock.schemas.control import Control
 from penstock.schemas.errors import PenstockError, UnreachableError
 from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER
@@ -52,6 +53,10 @@ def read_control_record(record: ConsumerRecord, pipeline: str) -> Control | None
         raise UnreadableControl(record.topic, record.offset, str(error).rstrip(".")) from error
     if control.pipeline != pipeline:
         raise UnreadableControl(record.topic, record.offset, f"it is of pipeline {control.pipeline!r}")
+    try:
+        check(control)
+    except InvalidControl as error:
+        raise UnreadableControl(record.topic, record.offset, str(error).rstrip(".")) from error
     return control
 
 

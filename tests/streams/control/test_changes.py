@@ -14,7 +14,7 @@ from penstock.monitoring.config import RolloutConfig
 from penstock.schemas.control import CANARY, Control, Experiment, Rule, Shadow
 from penstock.schemas.records import ModelRef
 from penstock.streams.control import changes
-from penstock.streams.control.changes import Refused
+from penstock.streams.control.refusals import Refused
 
 Step = Callable[[Control], Control]
 
