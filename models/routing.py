@@ -211,7 +211,9 @@ def explain(control: Control, key: bytes, columns: Columns | None) -> Explanatio
     steps: list[str] = []
     for rule in control.rules:
         fits = bool(_Condition.of(rule).fits(hashes, known)[0])
-        steps.append(f"Rule {rule.name} {'takes it' if fits else 'does not fit'}: it is for {_condition_text(rule)}.")
+        unknown = f", and {rule.feature} is unknown here" if rule.feature and not _has(known, rule.feature) else ""
+        said = "takes it" if fits else "does not fit"
+        steps.append(f"Rule {rule.name} {said}: it is for {_condition_text(rule)}{unknown}.")
         if fits:
             return answer(rule.variant, rule=rule.name)
     for experiment in control.experiments:
@@ -226,6 +228,16 @@ def explain(control: Control, key: bytes, columns: Columns | None) -> Explanatio
         steps.append(f"Experiment {name} takes it: its point {point:.6f} is below the share {share:g}{drawn}.")
         return answer(arm, experiment=name, point=point, share=share)
     return answer(CHAMPION)
+
+
+def _has(columns: Columns, feature: str) -> bool:
+    """Whether the one row has a value that a rule may ask for."""
+    layout = columns.layout
+    if feature in layout.categories:
+        return bool(columns.categories[layout.categories.index(feature)].codes[0] >= 0)
+    if feature in layout.integers:
+        return bool(columns.integers[0, layout.integers.index(feature)] != MISSING_INTEGER)
+    return False
 
 
 def _condition_text(rule: Rule) -> str:
