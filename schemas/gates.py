@@ -70,6 +70,7 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     watermark  everything up to this event time had matured, Unix ms
     verdict    of all evidence and guardrails together
     reason     the one sentence for a person
+    baking     the candidate had been promoted already: to promote it once more is to let that stand
     """
 
     rollout: str
@@ -82,3 +83,4 @@ class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
     evidence: tuple[Evidence, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
+    baking: bool = False
