@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from penstock.models.features import Catalogue
 from penstock.models.resolution import RejectedRow, resolve
+from penstock.models.row_failures import score_apart
 from penstock.models.runtime import Runtime, Scores
 from penstock.monitoring.metrics.score import ScoreMetrics
-from penstock.schemas.columns import Columns, Floats
+from penstock.schemas.columns import Floats
 from penstock.schemas.events import Codec, ConsumedRecord, DecodedEvents, Rejection
 from penstock.streams.features.store import FeatureStore
 
@@ -91,42 +92,6 @@ class Scoring:
             if window.rows:
                 window.scores, window.failures = score_apart(runtime, window.events.columns)
         return window
-
-
-def score_apart(runtime: Runtime, columns: Columns) -> tuple[Scores, dict[int, Exception]]:
-    """The model's scores, and the rows on which it fails, found by halving: one bad row never fails its neighbours.
-
-    Raises what the model raised when it fails on every one of several rows: then the model is at fault, not the rows.
-    """
-    failures: dict[int, Exception] = {}
-
-    def attempt(start: int, stop: int) -> list[Scores]:
-        try:
-            return [runtime.score(columns.take(slice(start, stop)))]
-        except Exception as error:
-            if stop - start == 1:
-                failures[start] = error
-                nothing = np.full(1, np.nan, np.float32)
-                return [Scores(nothing, None, np.zeros(1, np.bool_))]
-            middle = (start + stop) // 2
-            return attempt(start, middle) + attempt(middle, stop)
-
-    parts = attempt(0, columns.rows)
-    if len(failures) == columns.rows > 1:
-        raise failures[0] from None  # not once for every halving
-    return (parts[0] if len(parts) == 1 else _joined(parts)), failures
-
-
-def _joined(parts: Sequence[Scores]) -> Scores:
-    width = max((part.scores.shape[1] for part in parts if part.scores is not None), default=0)
-    vectors = [
-        np.full((len(part.score), width), np.nan, np.float32) if part.scores is None else part.scores for part in parts
-    ]
-    return Scores(
-        np.concatenate([part.score for part in parts]),
-        np.concatenate(vectors) if width else None,
-        np.concatenate([part.finite for part in parts]),
-    )
 
 
 def _reject(window: Window, rejected: Sequence[RejectedRow]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.models.features import Catalogue, Feature
+from penstock.models.row_failures import score_apart
 from penstock.models.runtime import Scores
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.columns import Columns, FeatureType
@@ -23,7 +24,7 @@ from penstock.schemas.scored import decode
 from penstock.schemas.topics import Topics
 from penstock.streams.features.store import NoFeatures
 from penstock.streams.scoring.outputs import OutputEncoder, Records
-from penstock.streams.scoring.scoring import Run, Scoring, score_apart
+from penstock.streams.scoring.scoring import Run, Scoring
 
 CATALOGUE = Catalogue((Feature("x", FeatureType("float")),))
 TOPICS = Topics("test", "events")

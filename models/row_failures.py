@@ -1,0 +1,46 @@
+"""The rows on which a model fails, told apart from those that it can score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from penstock.models.runtime import Runtime, Scores
+from penstock.schemas.columns import Columns
+
+
+def score_apart(runtime: Runtime, columns: Columns) -> tuple[Scores, dict[int, Exception]]:
+    """The model's scores, and the rows on which it fails, found by halving: one bad row never fails its neighbours.
+
+    Raises what the model raised when it fails on every one of several rows: then the model is at fault, not the rows.
+    """
+    failures: dict[int, Exception] = {}
+
+    def attempt(start: int, stop: int) -> list[Scores]:
+        try:
+            return [runtime.score(columns.take(slice(start, stop)))]
+        except Exception as error:
+            if stop - start == 1:
+                failures[start] = error
+                nothing = np.full(1, np.nan, np.float32)
+                return [Scores(nothing, None, np.zeros(1, np.bool_))]
+            middle = (start + stop) // 2
+            return attempt(start, middle) + attempt(middle, stop)
+
+    parts = attempt(0, columns.rows)
+    if len(failures) == columns.rows > 1:
+        raise failures[0] from None  # not once for every halving
+    return (parts[0] if len(parts) == 1 else _joined(parts)), failures
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    width = max((part.scores.shape[1] for part in parts if part.scores is not None), default=0)
+    vectors = [
+        np.full((len(part.score), width), np.nan, np.float32) if part.scores is None else part.scores for part in parts
+    ]
+    return Scores(
+        np.concatenate([part.score for part in parts]),
+        np.concatenate(vectors) if width else None,
+        np.concatenate([part.finite for part in parts]),
+    )
