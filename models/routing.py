@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,23 +163,22 @@ class _Draw(NamedTuple):
 class Explanation:
     """Why an event goes where it goes.
 
-    rule, experiment  that took it; neither: nobody did, and the champion answers
+    steps             in words: each rule and experiment that was asked, in order, and what it said
+    rule, experiment  the name of what took it; neither: nobody did, and the champion answers
     point             the key's in that experiment, 0 to 1: it takes part where this is below the share
     share             of that experiment
-    steps             in words: each rule and experiment that was asked, in order, and what it said
     """
 
     variant: str
     model: ModelRef
-    rule: str | None
-    experiment: str | None
-    point: float | None
-    share: float | None
     steps: tuple[str, ...]
+    rule: str | None = None
+    experiment: str | None = None
+    point: float | None = None
+    share: float | None = None
 
     def __str__(self) -> str:
-        nobody = () if self.rule or self.experiment else ("No rule and no experiment takes it.",)
-        return "\n".join([*self.steps, *nobody, f"So it goes to {self.variant}, {self.model}."])
+        return "\n".join([*self.steps, f"So it goes to {self.variant}, {self.model}."])
 
 
 def explain(control: Control, key: bytes, columns: Columns | None) -> Explanation:
@@ -204,10 +203,6 @@ def explain(control: Control, key: bytes, columns: Columns | None) -> Explanatio
     hashes = hash_keys([key], 1)
     known = Columns.missing(Layout(), 1) if columns is None else columns
 
-    def answer(variant: str, **by: Any) -> Explanation:
-        facts = {"rule": None, "experiment": None, "point": None, "share": None} | by
-        return Explanation(variant, control.model_of(variant), **facts, steps=tuple(steps))
-
     steps: list[str] = []
     for rule in control.rules:
         fits = bool(_Condition.of(rule).fits(hashes, known)[0])
@@ -215,7 +210,7 @@ def explain(control: Control, key: bytes, columns: Columns | None) -> Explanatio
         said = "takes it" if fits else "does not fit"
         steps.append(f"Rule {rule.name} {said}: it is for {_condition_text(rule)}{unknown}.")
         if fits:
-            return answer(rule.variant, rule=rule.name)
+            return Explanation(rule.variant, control.model_of(rule.variant), tuple(steps), rule=rule.name)
     for experiment in control.experiments:
         draw, name, share = _Draw.of(experiment), experiment.name, experiment.share
         point = float(points(hashes, name)[0]) / _SPAN
@@ -223,11 +218,12 @@ def explain(control: Control, key: bytes, columns: Columns | None) -> Explanatio
             steps.append(f"Experiment {name} leaves it out: its point {point:.6f} is not below the share {share:g}.")
             continue
         arm = draw.arms[draw.places(hashes)[0]]
-        total = sum(experiment.arms.values())
-        drawn = f", and its arm, of weight {experiment.arms[arm]:g} of {total:g}, {arm}" if len(draw.arms) > 1 else ""
-        steps.append(f"Experiment {name} takes it: its point {point:.6f} is below the share {share:g}{drawn}.")
-        return answer(arm, experiment=name, point=point, share=share)
-    return answer(CHAMPION)
+        steps.append(f"Experiment {name} takes it: its point {point:.6f} is below the share {share:g}.")
+        if len(draw.arms) > 1:
+            weight = f"{experiment.arms[arm]:g} of {sum(experiment.arms.values()):g}"
+            steps.append(f"A second draw gives it the arm {arm}, which has a weight of {weight}.")
+        return Explanation(arm, control.model_of(arm), tuple(steps), experiment=name, point=point, share=share)
+    return Explanation(CHAMPION, control.champion, (*steps, "No rule and no experiment takes it."))
 
 
 def _has(columns: Columns, feature: str) -> bool:
