@@ -1,0 +1,1 @@
+"""Gates: from sums of losses to verdicts on a candidate, valid however often one looks."""
