@@ -175,8 +175,9 @@ async def require(settings: Settings, role: Role = "score") -> int:
             topics.predictions,
             topics.dead_letters,
             *([topics.scored] if settings.scored.enabled else []),
+            *([topics.review] if settings.automation.level in ("assist", "partial") else []),
         ),
-        "watch": (topics.scored, topics.labels, topics.state, topics.summaries),
+        "watch": (topics.scored, topics.shadow_scores, topics.labels, topics.state, topics.summaries),
         "judge": (topics.summaries, topics.alerts, topics.state),
     }
     async with kafka.consumer(settings.kafka) as client:

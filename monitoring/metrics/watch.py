@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from penstock.monitoring.metrics.score import PipelineMetrics
+from penstock.schemas.comparison import ComparisonSummary
 from penstock.schemas.summaries import Summary
 
 
@@ -43,7 +44,17 @@ class WatchMetrics(PipelineMetrics):
             "penstock_mature_rows", "Scored rows whose outcome is due: labelled, silent or missing.", "outcome"
         )
         self._corrupt = self._counter(
-            "penstock_corrupt_blocks", "Records of the scored log that could not be read."
+            "penstock_corrupt_blocks", "Records of the scored log or of the shadow scores that could not be read."
+        ).labels(pipeline)
+        self._comparisons = self._counter(
+            "penstock_comparisons", "Comparisons of segments, or parts of them: at once, or at maturity.", "when"
+        )
+        self._paired = self._counter(
+            "penstock_paired_rows", "Rows that a candidate and the champion scored: all, and those with an outcome.",
+            "candidate", "when",
+        )  # fmt: skip
+        self._unjudged = self._counter(
+            "penstock_unjudged_paired_rows", "Rows that a candidate scored when labels of their time were forgotten."
         ).labels(pipeline)
         self._watermark = self._gauge(
             "penstock_watermark_seconds", "Event time, Unix s: no older row is expected.", "partition"
@@ -69,10 +80,24 @@ class WatchMetrics(PipelineMetrics):
         ):
             self._mature.labels(self._pipeline, outcome).inc(rows)
 
+    def count_comparison(self, comparison: ComparisonSummary) -> None:
+        """A comparison that has been committed: its rows at once, or those with an outcome at maturity."""
+        when = "maturity" if comparison.mature else "once"
+        self._comparisons.labels(self._pipeline, when).inc()
+        rows = [(group, sums.rows) for group, sums in comparison.pairs.items()]
+        rows += [(group, sums.served.rows) for group, sums in comparison.labelled.items()]
+        for (_, candidate, _, name), count in rows:
+            if not name:  # every row, not a slice
+                self._paired.labels(self._pipeline, candidate, when).inc(count)
+
+    def count_unjudged(self, rows: int) -> None:
+        """Paired rows that came too late for their labels."""
+        self._unjudged.inc(rows)
+
     def count_labels(self, records: int) -> None:
         """Records of the labels topic."""
         self._labels.inc(records)
 
     def count_corrupt(self) -> None:
-        """A record of the scored log that could not be read; its rows are missing from the statistics."""
+        """A record of the scored log or of the shadow scores that could not be read; its rows are in no statistics."""
         self._corrupt.inc()
