@@ -6,11 +6,26 @@ over the rows, bit by bit: live shadow and replay come to the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.schemas.quality_sums import QualitySums
+from penstock.schemas.quality_sums import BIN_EDGES, QualitySums, merge_sums
+from penstock.schemas.summaries import hull
+
+_UP = 10.0 ** (np.arange(-48, 49) / 8)
+DIFFERENCE_EDGES = np.concatenate((-_UP[::-1], _UP))
+"""[194] edges of the histogram of differences, of either sign: eight bins a decade from 1e-6 to 1e6."""
+
+RANKS = 32
+_STEPS = 10.0 ** np.arange(-1.5, 6.0, 0.5)
+PROBABILITY_EDGES = BIN_EDGES[1::2]
+"""[31] edges of the joint histogram where scores are probabilities, and"""
+VALUE_EDGES = np.concatenate((-_STEPS[::-1], [0.0], _STEPS))
+"""[31] where they are values: half a decade a bin. Their ranks are coarse."""
 
 Pair = tuple[str, str]
 """Candidate and served model, both NAME@VERSION. Rows that another variant than the champion answered are in none."""
@@ -28,7 +43,7 @@ class CellSums(msgspec.Struct, frozen=True):
 
     rows    [64] int64, by the group of the key (`penstock.schemas.keys.group_of`)
     losses  [64, 2] int64: wholes and 2^-32 fractions of the sum of the losses; paired: of the candidate's loss minus
-            the served model's
+            the served model's. The fractions are not carried over: the sum is wholes + fractions / 2^32
     """
 
     rows: NDArray[np.int64]
@@ -36,7 +51,7 @@ class CellSums(msgspec.Struct, frozen=True):
 
 
 class PairSums(msgspec.Struct, frozen=True):
-    """Of rows that both scored, whether or not their outcome is known.
+    """Of rows that both scored, whether or not their outcome is known; the served score is finite.
 
     rows          that the candidate was asked about
     non_finite    of those, for which it gave NaN or an infinity, or failed; they are in none of the sums below
@@ -45,8 +60,9 @@ class PairSums(msgspec.Struct, frozen=True):
     candidate_yes the candidate decides yes
     difference    Σ (candidate - served), fixed point, and
     absolute      Σ |candidate - served|
-    differences   [slots] int64: histogram of candidate - served
-    ranks         [32, 32] int64: joint histogram of the scores (served, candidate), for the rank correlation
+    differences   [195] int64: histogram of candidate - served over `DIFFERENCE_EDGES`; [k-1] ≤ slot k < [k]
+    ranks         [32, 32] int64: joint histogram of the scores (served, candidate) over `PROBABILITY_EDGES` or
+                  `VALUE_EDGES`, for the rank correlation
     """
 
     rows: int
@@ -94,3 +110,72 @@ class ComparisonSummary(msgspec.Struct, frozen=True):
     labelled: dict[PairGroup, LabelledPair]
     cells: dict[CellGroup, CellSums]
     latencies: dict[str, tuple[int, int]]
+
+
+_Key = TypeVar("_Key")
+_Sums = TypeVar("_Sums")
+
+
+def merge_pair_sums(a: PairSums, b: PairSums) -> PairSums:
+    """The sums over the rows of both."""
+    return PairSums(
+        a.rows + b.rows,
+        a.non_finite + b.non_finite,
+        a.agreed + b.agreed,
+        a.yes + b.yes,
+        a.candidate_yes + b.candidate_yes,
+        a.difference + b.difference,
+        a.absolute + b.absolute,
+        a.differences + b.differences,
+        a.ranks + b.ranks,
+    )
+
+
+def merge_labelled(a: LabelledPair, b: LabelledPair) -> LabelledPair:
+    """The sums over the rows of both."""
+    return LabelledPair(merge_sums(a.served, b.served), merge_sums(a.candidate, b.candidate))
+
+
+def merge_cell_sums(a: CellSums, b: CellSums) -> CellSums:
+    """The sums over the rows of both."""
+    return CellSums(a.rows + b.rows, a.losses + b.losses)
+
+
+def merge_by(
+    merge: Callable[[_Sums, _Sums], _Sums], a: Mapping[_Key, _Sums], b: Mapping[_Key, _Sums]
+) -> dict[_Key, _Sums]:
+    """Both mappings; what stands in both is merged.
+
+    >>> merge_by(int.__add__, {"JFK": 1, "LGA": 2}, {"LGA": 3})
+    {'JFK': 1, 'LGA': 5}
+    """
+    merged = {**a, **b}
+    for key in a.keys() & b.keys():
+        merged[key] = merge(a[key], b[key])
+    return merged
+
+
+def merge_comparison(a: ComparisonSummary, b: ComparisonSummary) -> ComparisonSummary:
+    """The comparison of the rows of both: of the parts of one segment, or of several, where the lowest numbers stay.
+
+    Merged with what came at maturity, what came at once keeps both: `mature` says that labels are in it.
+    """
+    return ComparisonSummary(
+        partition=min(a.partition, b.partition),
+        segment=min(a.segment, b.segment),
+        part=min(a.part, b.part),
+        complete=a.complete or b.complete,
+        first_offset=min(a.first_offset, b.first_offset),
+        last_offset=max(a.last_offset, b.last_offset),
+        event_times=hull([a.event_times, b.event_times]),
+        watermark=max(a.watermark, b.watermark),
+        mature=a.mature or b.mature,
+        pairs=merge_by(merge_pair_sums, a.pairs, b.pairs),
+        labelled=merge_by(merge_labelled, a.labelled, b.labelled),
+        cells=merge_by(merge_cell_sums, a.cells, b.cells),
+        latencies=merge_by(_added, a.latencies, b.latencies),
+    )
+
+
+def _added(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] + b[0], a[1] + b[1]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.schemas.arrays import from_array, to_array
-from penstock.schemas.comparison import CellGroup, CellSums
+from penstock.schemas.cells_wire import CellsOnWire, pack_cells, unpack_cells
+from penstock.schemas.comparison import CellGroup, CellSums, merge_by, merge_cell_sums
 from penstock.schemas.profile import SLOTS
 from penstock.schemas.quality_sums import (
     CorruptQuality,
@@ -96,6 +97,7 @@ def merge_quality(a: QualitySummary, b: QualitySummary) -> QualitySummary:
         errors=errors,
         delays=a.delays + b.delays,
         groups=merge_groups(a.groups, b.groups),
+        cells=merge_by(merge_cell_sums, a.cells, b.cells),
     )
 
 
@@ -120,6 +122,7 @@ class _Summary(msgspec.Struct, omit_defaults=True):
     errors: dict[str, tuple[int, int]]
     delays: list[int]
     groups: GroupsOnWire
+    cells: CellsOnWire | None = None
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=from_array)
@@ -144,6 +147,7 @@ def encode_quality(summary: QualitySummary) -> tuple[bytes, list[tuple[str, byte
         summary.errors,
         summary.delays.tolist(),
         pack_groups(summary.groups),
+        pack_cells(summary.cells) if summary.cells else None,
     )
     return _encoder.encode(wire), [QUALITY_SCHEMA]
 
@@ -158,6 +162,7 @@ def decode_quality(
     try:
         wire = _decoder.decode(value or b"")
         groups = unpack_groups(wire.groups)
+        cells = unpack_cells(wire.cells) if wire.cells else {}
         delays = np.array(wire.delays, np.int64)
         if len(delays) != SLOTS:
             raise ValueError(f"{len(delays)} slots of delays where {SLOTS} belong")
@@ -183,4 +188,5 @@ def decode_quality(
         errors=wire.errors,
         delays=delays,
         groups=groups,
+        cells=cells,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,14 @@ OTHER, MISSING = "…other", "…missing"
 class Sliced(NamedTuple):
     """One feature's slices. `codes` [rows] index into `names`, which are FEATURE=VALUE."""
 
+    feature: str
     codes: NDArray[np.intp]
     names: tuple[str, ...]
+
+
+def of_features(sliced: Iterable[Sliced], features: Collection[str]) -> list[Sliced]:
+    """Those of these features."""
+    return [one for one in sliced if one.feature in features]
 
 
 class Slices:
@@ -63,7 +69,7 @@ class Slices:
             self._learn(known, codes, values)
         at = {value: code for code, value in enumerate(known)}
         table = np.array([*(at.get(value, len(known)) for value in values), len(known) + 1], np.intp)
-        return Sliced(table[codes], tuple(f"{feature}={value}" for value in (*known, OTHER, MISSING)))
+        return Sliced(feature, table[codes], tuple(f"{feature}={value}" for value in (*known, OTHER, MISSING)))
 
     @staticmethod
     def _learn(known: list[str], codes: NDArray[np.integer], values: Sequence[str]) -> None:

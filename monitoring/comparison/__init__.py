@@ -1,0 +1,1 @@
+"""The comparison of candidates with what was served, on the same rows."""
