@@ -21,6 +21,7 @@ from penstock.streams.control.refusals import NothingServes, Refused, percent, s
 from penstock.streams.control.targeting import ROLLOUT_PREFIX
 from penstock.streams.control.targeting import add_rule as add_rule
 from penstock.streams.control.targeting import remove_rule as remove_rule
+from penstock.streams.control.targeting import set_share as set_share
 from penstock.streams.control.targeting import start_experiment as start_experiment
 from penstock.streams.control.targeting import stop_experiment as stop_experiment
 

@@ -59,16 +59,29 @@ def start_experiment(control: Control, experiment: Experiment, models: Mapping[s
     return replace(control, experiments=changed)
 
 
+def set_share(control: Control, name: str, share: float) -> Control:
+    """The experiment draws another share of the keys: what grows moves no key off its arm."""
+    running = _running(control, name, f"The share of experiment {name} cannot be changed")
+    changed = replace(running, share=share)
+    return replace(control, experiments=tuple(changed if each is running else each for each in control.experiments))
+
+
 def stop_experiment(control: Control, name: str) -> Control:
     """The experiment goes, and those of its variants to which nothing else leads."""
-    what = f"Experiment {name} cannot be stopped"
-    if control.rollout is not None and control.rollout.id == name:
-        raise Refused(what, "it is that of a rollout", fix=ways_out(control.rollout))
-    if all(experiment.name != name for experiment in control.experiments):
-        names = ", ".join(experiment.name for experiment in control.experiments) or "none"
-        raise Refused(what, "there is none of that name", fix=f"There are: {names}.")
+    _running(control, name, f"Experiment {name} cannot be stopped")
     left = tuple(experiment for experiment in control.experiments if experiment.name != name)
     return _without_idle_variants(replace(control, experiments=left))
+
+
+def _running(control: Control, name: str, what: str) -> Experiment:
+    """A person's experiment, not a rollout's."""
+    if control.rollout is not None and control.rollout.id == name:
+        raise Refused(what, "it is that of a rollout", fix=ways_out(control.rollout))
+    for experiment in control.experiments:
+        if experiment.name == name:
+            return experiment
+    names = ", ".join(experiment.name for experiment in control.experiments) or "none"
+    raise Refused(what, "there is none of that name", fix=f"There are: {names}.")
 
 
 def _with_variant(control: Control, what: str, name: str, model: ModelRef | None) -> dict[str, ModelRef]:
