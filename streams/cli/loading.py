@@ -1,0 +1,40 @@
+"""Models as commands name them: found in the registry and, before they may answer anybody, loaded as a worker will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock.streams.cli.shared import task_progress
+
+if TYPE_CHECKING:
+    from penstock.schemas.records import ModelRef
+    from penstock.streams.settings import Settings
+
+CheckOption = Annotated[
+    bool, typer.Option("--check/--no-check", help="First load it here, as a worker will, and refuse what fails.")
+]
+
+
+def usable(settings: Settings, references: Iterable[str], *, load: bool) -> list[ModelRef]:
+    """The versions that are meant, each verified, and with `load` loaded on this machine and closed again.
+
+    Raises ModelNotFound, ModelRefused.
+    """
+    from penstock.models.registry import Registry
+
+    registry = Registry(settings.registry_location)
+    refs = [registry.resolve(reference) for reference in references]
+    paths = {ref: registry.path(ref) for ref in refs}
+    if load and paths:
+        with task_progress() as progress:
+            for done, (ref, path) in enumerate(paths.items()):
+                progress(f"Loading {ref}, as a worker will", done, len(paths))
+                from penstock.models.torch_runtime import load_runtime
+
+                load_runtime(
+                    path, settings.catalogue, device=settings.models.device, max_rows=settings.window.max_rows
+                ).close()
+    return refs
