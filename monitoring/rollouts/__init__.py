@@ -1,0 +1,1 @@
+"""From evidence to the next stage: how a candidate becomes the champion, or goes."""
