@@ -92,6 +92,11 @@ class LabelRuns:
         return self._open.rows + sum(run.rows for run in self._sealed.values())
 
     @property
+    def horizon(self) -> int:
+        """Labels whose time is earlier are forgotten, Unix ms; the lowest int64 before anything was."""
+        return self._horizon
+
+    @property
     def size_bytes(self) -> int:
         return LABEL_BYTES * self.rows
 

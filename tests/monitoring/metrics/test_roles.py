@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+from paired_rows import candidate, paired_rows
 
+from penstock.monitoring.comparison.compare import compare, compare_labelled
+from penstock.monitoring.config import LabelsConfig, RolloutConfig
 from penstock.monitoring.metrics.judge import JudgeMetrics
 from penstock.monitoring.metrics.score import PipelineMetrics
 from penstock.monitoring.metrics.watch import WatchMetrics
@@ -48,6 +53,22 @@ def test_a_watch_worker_counts_segments_labels_and_mature_rows() -> None:
     assert figure(metrics, "penstock_watermark_seconds", partition="3") == 45.5
     assert figure(metrics, "penstock_mature_rows_total", outcome="silent") == 100
     assert figure(metrics, "penstock_corrupt_blocks_total") == 1
+
+
+def test_a_watch_worker_counts_each_candidate_s_rows_once_and_at_maturity() -> None:
+    metrics = WatchMetrics("flights")
+    asked = candidate([0.9] * 8, sampled=[True, False] * 4)
+    rows = paired_rows([0.2] * 8, asked, slices={"origin": ["JFK"] * 8})
+    labels = LabelsConfig(slices=("origin",))
+    about: dict[str, Any] = {"segment": 0, "part": 0, "complete": True, "watermark": 0}
+    metrics.count_comparison(compare(rows, labels, **about))
+    outcomes, times = np.array([1.0] * 3 + [np.nan] * 5), rows.event_times
+    metrics.count_comparison(compare_labelled(rows, outcomes, times, labels, RolloutConfig(), **about))
+    metrics.count_unjudged(3)
+    for when, count in (("once", 4), ("maturity", 2)):
+        assert figure(metrics, "penstock_comparisons_total", when=when) == 1
+        assert figure(metrics, "penstock_paired_rows_total", candidate="delay@4", when=when) == count
+    assert figure(metrics, "penstock_unjudged_paired_rows_total") == 3
 
 
 def test_open_alerts_are_those_that_are_not_cleared(judge: JudgeMetrics) -> None:

@@ -10,7 +10,8 @@ from penstock.monitoring.config import LabelsConfig
 from penstock.monitoring.counting.binning import Binning
 from penstock.schemas.records import Label
 from penstock.schemas.scored import ScoredBlock
-from penstock.streams.watching.partition import PartitionWatch, WatchConfig
+from penstock.streams.watching.config import WatchConfig
+from penstock.streams.watching.partition import PartitionWatch
 
 CONFIG = WatchConfig(4, 60_000, 0, 1000, LabelsConfig(slices=("tail",)))
 
@@ -32,9 +33,9 @@ def judged(watch: PartitionWatch, first: int, tails: list[str]) -> set[str]:
     """The slices that rows with these values come to; each row has its label."""
     block = scored_rows([0.9] * len(tails), first_offset=first, categories={"tail": tails})
     labels = [Given(msgspec.json.encode(Label(name, 1.0, 5))) for name in block.ids]
-    watch.labels(labels)
-    watch.judge(block, first)
-    return {name for quality in watch.qualities for _, _, name in quality.groups if name}
+    watch.labels.put(labels)
+    watch.scored_again.put(block, first)
+    return {name for quality in watch.scored_again.summaries for _, _, name in quality.groups if name}
 
 
 def test_slices_are_the_same_after_a_restart() -> None:
@@ -44,5 +45,5 @@ def test_slices_are_the_same_after_a_restart() -> None:
     state = {name: value for name, value in watch.changes().items() if value is not None}
     restarted = PartitionWatch(2, CONFIG, binning=binning, clock=lambda: 0, state=state)
     assert judged(restarted, 20, ["N99", "N7", "N98", "N7"]) == {"tail=N7", "tail=…other"}
-    assert sum(quality.labelled for quality in restarted.qualities) == 4
-    assert np.concatenate([quality.delays for quality in restarted.qualities]).sum() == 4
+    assert sum(quality.labelled for quality in restarted.scored_again.summaries) == 4
+    assert np.concatenate([quality.delays for quality in restarted.scored_again.summaries]).sum() == 4
