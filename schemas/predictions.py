@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +23,14 @@ from penstock.schemas.records import ModelRef
 _MASKS_KEPT = 4096
 _FEW = 24
 """So few rows are written by hand sooner than Arrow's kernels are called."""
+
+
+class Answered(NamedTuple):
+    """What answered a row: the share of the traffic, its model, and why it was the fallback (None: it was not)."""
+
+    variant: str
+    model: ModelRef
+    fallback: str | None = None
 
 
 class PredictionEncoder:
@@ -58,44 +66,75 @@ class PredictionEncoder:
         defaulted: NDArray[np.bool_] | None = None,
         fallback: str | None = None,
     ) -> list[bytes]:
+        """One JSON document per row, in order, of rows that one model answered; the rest is as in `encode_mixed`."""
+        return self.encode_mixed(
+            (Answered(variant, model, fallback),),
+            None,
+            routing_revision,
+            ids=ids,
+            score=score,
+            scores=scores,
+            event_times=event_times,
+            partition=partition,
+            offsets=offsets,
+            defaulted=defaulted,
+        )
+
+    def encode_mixed(
+        self,
+        answered: Sequence[Answered],
+        codes: NDArray[np.int32] | None,
+        routing_revision: int,
+        *,
+        ids: Sequence[str],
+        score: Floats,
+        scores: Floats | None,
+        event_times: NDArray[np.int64],
+        partition: int,
+        offsets: NDArray[np.int64],
+        defaulted: NDArray[np.bool_] | None = None,
+    ) -> list[bytes]:
         """One JSON document per row, in order.
 
-        Rows that differ in model, variant, revision or fallback go in separate calls.
-
         Args:
-            model: what scored the rows.
-            variant: the share of the traffic that the rows belong to.
+            answered: what answered rows of this block.
+            codes: [rows] int32 places in `answered`; None: the first answered all.
             routing_revision: of the control record that was in force.
             ids: [rows]
             score: [rows] float32, finite
-            scores: [rows, outputs] float32, finite; None where the model has one output
+            scores: [rows, outputs] float32, finite; None where the models have one output
             event_times: [rows] int64 Unix ms
             partition: of the events topic.
             offsets: [rows] int64
             defaulted: [rows, features] bool: which values were missing, stale or malformed; None: none
-            fallback: why a smaller model answered; None: it did not
 
         Raises:
             ValueError: a score is NaN or infinite, which JSON cannot say, or lengths differ.
         """
         rows = len(ids)
-        arrays = (score, event_times, offsets, *(a for a in (scores, defaulted) if a is not None))
+        arrays = (score, event_times, offsets, *(a for a in (scores, defaulted, codes) if a is not None))
         if any(len(array) != rows for array in arrays):
             raise ValueError(f"{rows} ids, but columns of {sorted({len(array) for array in arrays})} rows")
         if not np.isfinite(score).all() or (scores is not None and not np.isfinite(scores).all()):
             raise ValueError("a score is not finite: such rows are no predictions")
         if not rows:
             return []
-        constants = (
-            f',"variant":{_json(variant)},"model":{_json(model.name)},"version":{model.version}'
+        origins = [
+            f',"variant":{_json(one.variant)},"model":{_json(one.model.name)},"version":{one.model.version}'
             f',"routing_revision":{routing_revision},"event_time":'
-        )
+            for one in answered
+        ]
+        endings = [f',"fallback":{_json(one.fallback)}}}' for one in answered]
         if rows <= _FEW:
-            return self._row_by_row(ids, score, scores, event_times, partition, offsets, defaulted, constants, fallback)
+            which = [0] * rows if codes is None else codes.tolist()
+            return self._row_by_row(
+                ids, score, scores, event_times, partition, offsets, defaulted,
+                [origins[code] for code in which], [endings[code] for code in which],
+            )  # fmt: skip
         pieces: list[Any] = [
-            '{"id":', *_strings(ids), ',"score":', _numbers(score), constants, _numbers(event_times),
+            '{"id":', *_strings(ids), ',"score":', _numbers(score), _chosen(origins, codes), _numbers(event_times),
             f',"source":{{"partition":{partition},"offset":', _numbers(offsets), '},"scores":',
-            *_lists(scores), ',"defaulted":', self._defaulted(defaulted), f',"fallback":{_json(fallback)}}}',
+            *_lists(scores), ',"defaulted":', self._defaulted(defaulted), _chosen(endings, codes),
         ]  # fmt: skip
         texts: list[bytes] = _join(pieces).cast(pa.binary()).to_pylist()
         return texts
@@ -109,8 +148,8 @@ class PredictionEncoder:
         partition: int,
         offsets: NDArray[np.int64],
         defaulted: NDArray[np.bool_] | None,
-        constants: str,
-        fallback: str | None,
+        origins: Sequence[str],
+        endings: Sequence[str],
     ) -> list[bytes]:
         vectors = ["null"] * len(ids)
         if scores is not None:
@@ -118,14 +157,12 @@ class PredictionEncoder:
         masks = ["[]"] * len(ids)
         if defaulted is not None and defaulted.any():
             masks = [self._names(mask) for mask in defaulted]
-        rows = zip(
-            ids, _numbers(score).to_pylist(), event_times.tolist(), offsets.tolist(), vectors, masks, strict=True
-        )
-        last = _json(fallback)
+        numbers, times = _numbers(score).to_pylist(), event_times.tolist()
+        rows = zip(ids, numbers, times, offsets.tolist(), vectors, masks, origins, endings, strict=True)
         return [
-            f'{{"id":{_json(name)},"score":{number}{constants}{time},"source":{{"partition":{partition},'
-            f'"offset":{offset}}},"scores":{vector},"defaulted":{mask},"fallback":{last}}}'.encode()
-            for name, number, time, offset, vector, mask in rows
+            f'{{"id":{_json(name)},"score":{number}{origin}{time},"source":{{"partition":{partition},'
+            f'"offset":{offset}}},"scores":{vector},"defaulted":{mask}{ending}'.encode()
+            for name, number, time, offset, vector, mask, origin, ending in rows
         ]
 
     def _defaulted(self, defaulted: NDArray[np.bool_] | None) -> Any:
@@ -161,6 +198,11 @@ def _join(pieces: list[Any]) -> Any:
         together = list(run)
         joined += ["".join(together)] if constant else together
     return pc.binary_join_element_wise(*joined, "")
+
+
+def _chosen(texts: Sequence[str], codes: NDArray[np.int32] | None) -> Any:
+    """The text of each row, or the one of all."""
+    return texts[0] if codes is None else pa.array(texts, pa.string()).take(pa.array(codes))
 
 
 def _json(value: object) -> str:

@@ -25,6 +25,9 @@ DEAD_LETTER_SCHEMA = (SCHEMA_HEADER, b"dead-letter/1")
 SCORED_SCHEMA = (SCHEMA_HEADER, b"scored/1")
 PAIRED_SCHEMA = (SCHEMA_HEADER, b"shadow/1")
 
+REVIEW_HEADER = "penstock-review"
+"""Why a prediction waits for a person on the review topic: `assist` (all do) or `abstain` (its score is in the band)."""
+
 CHECKSUM_HEADER = "penstock-crc32"
 """The CRC-32 of a binary record's value, eight hexadecimal digits."""
 

@@ -18,6 +18,9 @@ wrong: the header `penstock-crc32` of the record holds the CRC-32 of the value, 
 | score, scores | float32, fixed_size_list of float32 where the model has several outputs |
 | variant, model | dictionary of string; the model as NAME@VERSION |
 
+The metadata also says which features lie where, when and by what the rows were scored (`scored_at`, `runtime`), and how
+many microseconds the models' calls took for them (`took_us`; records of before it was written lack it).
+
 A reader ignores columns and metadata that it does not know.
 """
 
@@ -135,6 +138,8 @@ class ScoredBlock:
                 taken[name] = value[rows]
             elif isinstance(value, Category):
                 taken[name] = Category(value.codes[rows], value.values)
+        if self.took_us is not None and self.rows:
+            taken["took_us"] = self.took_us * len(indices) // self.rows
         return replace(self, columns=self.columns.take(rows), **taken)
 
     def to_table(self) -> pa.Table:
@@ -155,6 +160,7 @@ class _Metadata(msgspec.Struct):
     aged: list[str]
     outputs: int
     """0: no `scores`."""
+    took_us: int | None = None
 
 
 def encode(
@@ -214,7 +220,7 @@ def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:
     outputs = 0 if block.scores is None else block.scores.shape[1]
     metadata = _Metadata(
         block.partition, block.scored_at, block.runtime, list(layout.floats), list(layout.integers),
-        list(layout.categories), list(layout.vectors), list(block.aged), outputs,
+        list(layout.categories), list(layout.vectors), list(block.aged), outputs, block.took_us,
     )  # fmt: skip
     return arrow_columns.write(arrays, {_METADATA: msgspec.json.encode(metadata)})
 
@@ -246,4 +252,5 @@ def _read(value: bytes) -> ScoredBlock:
         scored_at=about.scored_at,
         runtime=about.runtime,
         sizes=numbers("size") if "size" in batch.schema.names else None,
+        took_us=about.took_us,
     )

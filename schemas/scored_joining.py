@@ -41,4 +41,6 @@ def join(blocks: Sequence[ScoredBlock]) -> ScoredBlock:
             joined[name] = Category.concatenate(values)
         elif isinstance(values[0], Columns):
             joined[name] = Columns.concatenate(values)
+        elif name == "took_us":
+            joined[name] = sum(values)
     return replace(first, **joined)

@@ -15,20 +15,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from faust.types import TP
 from mode import Service
 
 from penstock.models.registry import Registry
-from penstock.models.runtime import Runtime
 from penstock.models.torch_runtime import load_runtime
 from penstock.monitoring.metrics.score import ScoreMetrics
-from penstock.schemas.control import Control
-from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.operations import OperationalReading
+from penstock.schemas.records import ModelRef
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
@@ -37,9 +34,12 @@ from penstock.streams.delivery import AtLeastOnce, Outputs
 from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatureStore
 from penstock.streams.kafka import client_options
 from penstock.streams.readings import Readings, now_ms, worker_name
+from penstock.streams.scoring.answering import Answering
+from penstock.streams.scoring.automation import Automation
 from penstock.streams.scoring.inference import Inference
 from penstock.streams.scoring.outputs import Made, OutputEncoder
 from penstock.streams.scoring.scoring import Run, Scoring, Window
+from penstock.streams.scoring.serving import LoadedModel, Models
 from penstock.streams.scoring.window import WindowLimits, Windows
 from penstock.streams.settings import Settings
 from penstock.streams.transactions import ExactlyOnce
@@ -67,14 +67,6 @@ class Arrival(NamedTuple):
         return self.block.followed
 
 
-@dataclass(frozen=True)
-class Serving:
-    """What answers: a loaded model and the revision of the control record that named it."""
-
-    runtime: Runtime
-    revision: int
-
-
 class Stretch(NamedTuple):
     """A window's blocks of one partition, in order, and their place in the window's records."""
 
@@ -92,7 +84,7 @@ def install(app: BlockApp, settings: Settings) -> None:
 
 
 class ScoreRole(Service):
-    """Holds the model that serves and the stages between the agent and Kafka."""
+    """Holds the models that serve and the stages between the agent and Kafka."""
 
     def __init__(self, app: BlockApp, settings: Settings) -> None:
         super().__init__()
@@ -110,7 +102,11 @@ class ScoreRole(Service):
             metrics=self.metrics,
         )
         self._encoder = OutputEncoder(
-            settings.catalogue, settings.topics, self.metrics, log_scored=settings.scored.enabled
+            settings.catalogue,
+            settings.topics,
+            self.metrics,
+            log_scored=settings.scored.enabled,
+            automation=Automation(settings.automation.level, settings.automation.abstain),
         )
         self._exactly_once: ExactlyOnce | None = None
         if settings.delivery.mode == "exactly_once":
@@ -125,9 +121,16 @@ class ScoreRole(Service):
             WindowLimits(settings.window.max_rows, settings.window.max_bytes, settings.window.max_wait_ms / 1000)
         )
         self._prepared: asyncio.Queue[tuple[list[Stretch], Window]] = asyncio.Queue(1)
-        self._scored: asyncio.Queue[tuple[list[Stretch], Window, int]] = asyncio.Queue(1)
-        self._inference = Inference(self._scoring)
-        self._serving: Serving | None = None
+        self._scored: asyncio.Queue[tuple[list[Stretch], Window]] = asyncio.Queue(1)
+        self._inference = Inference()
+        self._models = Models(self._load, retire=self._inference.retire, metrics=self.metrics)
+        self._answering = Answering(
+            self._inference,
+            self.metrics,
+            queue_ms=settings.fallback.queue_ms,
+            leave_ms=settings.fallback.leave_ms,
+            hold_s=settings.fallback.hold_s,
+        )
         self._partitions: list[int] = []
         self._done: dict[int, tuple[int, int]] = {}
         """Partition → the offset after its last event that is done, and when the broker got that event, Unix ms."""
@@ -135,7 +138,7 @@ class ScoreRole(Service):
     # Before the first event: a model.
 
     async def on_start(self) -> None:
-        """Returns when a model is loaded; only then does the worker join its consumer group."""
+        """Returns when a model serves; only then does the worker join its consumer group."""
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._delivery)
         await self.add_runtime_dependency(self._readings)
@@ -143,14 +146,16 @@ class ScoreRole(Service):
         await asyncio.to_thread(self._encoder.warm_up)
         await topics.require(self._settings)
         await self._follower.start()
-        if self._follower.current is not None and await self._serve(self._follower.current):
-            return
-        log.warning(
-            "No model serves %s yet; waiting for one: penstock models use NAME@VERSION", self._settings.pipeline.name
-        )
-        async for control in self._follower:
-            if await self._serve(control):
-                return
+        if (control := self._follower.current) is not None:
+            self._models.follow(control)
+        else:
+            log.warning(
+                "No model serves %s yet; waiting for one: penstock models use NAME@VERSION",
+                self._settings.pipeline.name,
+            )
+        self.add_future(self._models.keep_loaded())
+        self.add_future(self._follow_control())
+        await self.wait(self._models.serves)
 
     async def on_stop(self) -> None:
         await self._follower.stop()
@@ -158,7 +163,7 @@ class ScoreRole(Service):
         self._inference.shutdown()
 
     def _not_ready(self) -> str | None:
-        if self._serving is None:
+        if self._models.current is None:
             return "no model serves yet: penstock models use NAME@VERSION"
         if not self._partitions:
             return "no partition of the events topic is assigned to this worker"
@@ -175,39 +180,15 @@ class ScoreRole(Service):
         ]
         return self.metrics.tally.reading(now=now, partitions=self._partitions, behind_ms=max(waited, default=0))
 
-    # The champion, as the control record says.
+    # The models, as the control record says.
 
-    @Service.task
     async def _follow_control(self) -> None:
         async for control in self._follower:
-            await self._serve(control)
+            self._models.follow(control)
 
-    async def _serve(self, control: Control) -> bool:
-        """Load what the record names and let it take over between two windows; False where it is refused.
-
-        What is refused changes nothing: the old model goes on.
-        """
-        serving = self._serving
-        if serving is not None and serving.runtime.model == control.champion:
-            self._serving = Serving(serving.runtime, control.revision)
-            return True
-        try:
-            runtime = await asyncio.to_thread(self._load, control)
-        except PenstockError as refusal:
-            self.metrics.count_refused(str(control.champion))
-            log.error("Revision %d is not followed. %s", control.revision, refusal)
-            return False
-        self._serving = Serving(runtime, control.revision)
-        self.metrics.serving(runtime.model.name, runtime.model.version, bit_stable=runtime.bit_stable)
-        log.info("%s serves from now on (revision %d, %s)", runtime.model, control.revision, runtime.description)
-        if serving is not None:
-            self._inference.retire(serving.runtime.close)
-        return True
-
-    def _load(self, control: Control) -> Runtime:
-        package = Registry(self._settings.registry_location).path(control.champion)
+    def _load(self, model: ModelRef) -> LoadedModel:
         return load_runtime(
-            package,
+            Registry(self._settings.registry_location).path(model),
             self._settings.catalogue,
             device=self._settings.models.device,
             max_rows=self._settings.window.max_rows,
@@ -250,17 +231,16 @@ class ScoreRole(Service):
     async def _score_windows(self) -> None:
         while not self.should_stop:
             stretches, window = await self._prepared.get()
-            serving = self._serving
+            serving = self._models.current
             if serving is None:
                 raise RuntimeError("a block arrived before a model was loaded")
-            window = await self._inference.score(window, serving.runtime)
-            await self._scored.put((stretches, window, serving.revision))
+            await self._scored.put((stretches, await self._answering.answer(window, serving)))
 
     @Service.task
     async def _deliver_windows(self) -> None:
         while not self.should_stop:
-            stretches, window, revision = await self._scored.get()
-            for stretch, made in zip(stretches, self._encoder.encode(window, revision), strict=True):
+            stretches, window = await self._scored.get()
+            for stretch, made in zip(stretches, self._encoder.encode(window), strict=True):
                 await self._delivery.deliver(_outputs(stretch, made))
             oldest = min(window.records[run.start].timestamp for run in window.runs)
             self.metrics.observe_latency(time.time() - oldest / 1000, rows=len(window.records))

@@ -71,6 +71,9 @@ class ScoreMetrics(PipelineMetrics):
         self._refused = self._counter(
             "penstock_models_refused", "Models that failed a check and do not serve.", "model"
         )
+        self._refused_revisions = self._counter(
+            "penstock_revisions_refused", "Control records that this worker could not follow."
+        ).labels(pipeline)
         self._window_rows = self._histogram("penstock_window_rows", "Rows of one inference call.", _ROWS).labels(
             pipeline
         )
@@ -80,18 +83,33 @@ class ScoreMetrics(PipelineMetrics):
             "penstock_latency_seconds", "From the event's broker timestamp to its window's scores.", _SECONDS
         ).labels(pipeline)
         self._serving = self._gauge(
-            "penstock_model_serving", "1 for the model that serves.", "model", "version", "bit_stable"
+            "penstock_model_serving", "1 for each model that answers.", "variant", "model", "version", "bit_stable"
         )
+        self._variants = self._counter(
+            "penstock_variant_rows", "Rows that a variant's model was asked about.", "variant"
+        )
+        self._fallback_rows = self._counter(
+            "penstock_fallback_rows", "Predictions that the fallback made for another model.", "reason"
+        )
+        self._fallback = self._gauge(
+            "penstock_fallback_active",
+            "1 while the fallback stands in, for lack of time or for a failing model.",
+            "reason",
+        )
+        self._reviews = self._counter("penstock_reviews", "Predictions that went to the review topic.", "reason")
+        self._withheld = self._counter(
+            "penstock_withheld_rows", "Rows scored for the log alone, as people act without the model."
+        ).labels(pipeline)
         self.partitions = self._gauge(
             "penstock_partitions", "Partitions of the events topic that this worker owns."
         ).labels(pipeline)
 
-    def count_window(self, *, rows: int, dead_letters: Sequence[tuple[str, str]] = ()) -> None:
-        """One window: `rows` predictions, and dead letters as (stage, error)."""
+    def count_window(self, *, rows: int, dead_letters: Sequence[tuple[str, str]] = (), withheld: bool = False) -> None:
+        """One window: `rows` predictions (or rows that are `withheld`), and dead letters as (stage, error)."""
         for stage, error in dead_letters:
             self._dead_letters.labels(self._pipeline, stage, error).inc()
         self._events.inc(rows + len(dead_letters))
-        self._predictions.inc(rows)
+        (self._withheld if withheld else self._predictions).inc(rows)
         self._window_rows.observe(rows + len(dead_letters))
         self.tally.window(rows=rows, dead_letters=dead_letters)
 
@@ -104,6 +122,29 @@ class ScoreMetrics(PipelineMetrics):
         """Times a window's way through one stage."""
         return self._stages[name].time()
 
+    def observe_stage(self, name: WindowStage, seconds: float) -> None:
+        """The same, where the caller has measured it."""
+        self._stages[name].observe(seconds)
+
+    def count_variant(
+        self, variant: str, model: str, *, rows: int, seconds: float, non_finite: int = 0, failed: int = 0
+    ) -> None:
+        """A call of a variant's model; of the rows, those with NaN or an infinity, and those on which it failed."""
+        self._variants.labels(self._pipeline, variant).inc(rows)
+        self.tally.variant(variant, model, rows=rows, seconds=seconds, non_finite=non_finite, failed=failed)
+
+    def count_fallback(self, reason: str, rows: int) -> None:
+        """Predictions of the fallback: overload, failed or not_finite."""
+        self._fallback_rows.labels(self._pipeline, reason).inc(rows)
+
+    def fallback_active(self, reason: str, active: bool) -> None:
+        """Whether the fallback stands in: for overload, or for a model that failed."""
+        self._fallback.labels(self._pipeline, reason).set(active)
+
+    def count_reviews(self, reason: str, rows: int) -> None:
+        """Predictions that went to people: assist or abstain."""
+        self._reviews.labels(self._pipeline, reason).inc(rows)
+
     def observe_latency(self, seconds: float, rows: int) -> None:
         """Of the oldest event of a window with so many rows."""
         self._latency.observe(max(seconds, 0.0))
@@ -114,10 +155,14 @@ class ScoreMetrics(PipelineMetrics):
         self._outages.inc()
         self.tally.outage()
 
-    def count_refused(self, model: str) -> None:
+    def count_refused_model(self, model: str) -> None:
         self._refused.labels(self._pipeline, model).inc()
 
-    def serving(self, model: str, version: int, *, bit_stable: bool) -> None:
-        """This model serves from now on, and no other."""
+    def count_refused_revision(self) -> None:
+        self._refused_revisions.inc()
+
+    def serving(self, answering: Iterable[tuple[str, str, int, bool]]) -> None:
+        """These models answer from now on, and no others: variant, name, version, and whether it is bit-stable."""
         self._serving.clear()
-        self._serving.labels(self._pipeline, model, str(version), str(bit_stable).lower()).set(1)
+        for variant, model, version, bit_stable in answering:
+            self._serving.labels(self._pipeline, variant, model, str(version), str(bit_stable).lower()).set(1)

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from penstock.schemas.operations import OperationalReading
+from penstock.schemas.operations import OperationalReading, VariantReading
 
 _LATE = 0.99
+
+
+@dataclass(slots=True)
+class _Calls:
+    model: str
+    rows: int = 0
+    non_finite: int = 0
+    failed: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+    def reading(self) -> VariantReading:
+        took_us = round(self.seconds * 1e6)
+        return VariantReading(self.model, self.rows, self.non_finite, self.failed, self.calls, took_us)
 
 
 class Tally:
@@ -31,6 +46,7 @@ class Tally:
         self._events = self._non_finite = self._windows = self._outages = 0
         self._dead_letters: Counter[str] = Counter()
         self._latencies: list[tuple[float, int]] = []
+        self._variants: dict[str, _Calls] = {}
 
     def window(self, *, rows: int, dead_letters: Sequence[tuple[str, str]] = ()) -> None:
         """An inference call: `rows` that went on, and dead letters as (stage, error)."""
@@ -39,6 +55,19 @@ class Tally:
         for stage, error in dead_letters:
             self._dead_letters[stage] += 1
             self._non_finite += (stage, error) == ("score", "not_finite")  # the model's, not an event's
+
+    def variant(
+        self, variant: str, model: str, *, rows: int, seconds: float, non_finite: int = 0, failed: int = 0
+    ) -> None:
+        """A call of a variant's model. When another model takes its place, the variant's figures begin anew."""
+        calls = self._variants.get(variant)
+        if calls is None or calls.model != model:
+            calls = self._variants[variant] = _Calls(model)
+        calls.rows += rows
+        calls.non_finite += non_finite
+        calls.failed += failed
+        calls.calls += 1
+        calls.seconds += seconds
 
     def outage(self) -> None:
         """A window for which Redis did not answer in time."""
@@ -66,6 +95,7 @@ class Tally:
             self._windows,
             self._outages,
             label_age_ms,
+            {variant: calls.reading() for variant, calls in self._variants.items()},
         )
         self._since = now
         self._clear()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from penstock.models.runtime import Runtime
-from penstock.streams.scoring.scoring import Scoring, Window
+import numpy as np
+
+from penstock.models.row_failures import score_apart
+from penstock.models.runtime import Runtime, Scores
+from penstock.schemas.columns import Columns
+from penstock.schemas.records import ModelRef
 
 INLINE_S = 0.002
 """Calls that compute for less run in the event loop, which decoding a large window holds as long. In the thread, every
@@ -19,44 +26,89 @@ STALLS = 3
 """So many stalls in the event loop, and the model stays in the thread. The first ones may be the machine's."""
 
 
-class Inference:
-    """Scores windows with one model at a time, one after another.
+class Call(NamedTuple):
+    """What a model said of some rows.
 
-    Calls of each size (within a factor of two) begin in the thread. Those that are over soon and need little processor
-    time go on in the event loop, for as long as that holds.
+    scores    [rows]; NaN where it failed
+    failures  row → why
+    error     it failed as a whole
+    took_s    seconds
     """
 
-    def __init__(self, scoring: Scoring) -> None:
-        self._scoring = scoring
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._computing: dict[int, float] = {}
-        """By size: seconds of processor time of a call, smoothed."""
-        self._stalls = 0
+    scores: Scores
+    failures: dict[int, Exception]
+    error: Exception | None
+    took_s: float
 
-    async def score(self, window: Window, runtime: Runtime) -> Window:
-        """The window with its scores; raises what the model raises when it fails on every row."""
-        size = window.rows.bit_length()
-        if self._computing.get(size, 1.0) <= INLINE_S and self._stalls < STALLS:
-            took, computed = self._timed(window, runtime)
-            self._stalls += took > STALL_S
+
+@dataclass(slots=True)
+class _Pace:
+    """Of one model: by size, seconds of processor time of a call, smoothed; and how often it held the event loop."""
+
+    computing: dict[int, float] = field(default_factory=dict)
+    stalls: int = 0
+
+
+class Inference:
+    """Asks models, one call after another.
+
+    Calls of each size (within a factor of two) begin in the thread. Those that are over soon and need little processor
+    time go on in the event loop, for as long as that holds. Each model is timed by itself.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._paces: dict[ModelRef, _Pace] = {}
+        self._in_use = False
+        self._retired: list[Callable[[], None]] = []
+
+    async def ask(self, runtime: Runtime, columns: Columns, *, patience: int | None = None) -> Call:
+        """What the model says of the rows, or why it fails; `patience` is that of `score_apart`."""
+        pace = self._paces.setdefault(runtime.model, _Pace())
+        size = columns.rows.bit_length()
+        if pace.computing.get(size, 1.0) <= INLINE_S and pace.stalls < STALLS:
+            call, computed = _timed(runtime, columns, patience)
+            pace.stalls += call.took_s > STALL_S
         else:
             loop = asyncio.get_running_loop()
-            took, computed = await loop.run_in_executor(self._thread, self._timed, window, runtime)
-        if took <= STALL_S or size in self._computing:
-            self._computing[size] = 0.8 * self._computing.get(size, computed) + 0.2 * computed
-        return window
+            call, computed = await loop.run_in_executor(self._thread, _timed, runtime, columns, patience)
+        if call.took_s <= STALL_S or size in pace.computing:
+            pace.computing[size] = 0.8 * pace.computing.get(size, computed) + 0.2 * computed
+        return call
 
-    def _timed(self, window: Window, runtime: Runtime) -> tuple[float, float]:
-        """Seconds that the call took, and seconds of this thread's processor time."""
-        started, computing = time.perf_counter(), time.thread_time()
-        self._scoring.score(window, runtime)
-        return time.perf_counter() - started, time.thread_time() - computing
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """A window is being scored: what is retired meanwhile is closed behind it."""
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
+            retired, self._retired = self._retired, []
+            for close in retired:
+                self._thread.submit(close)
 
-    def retire(self, close: Callable[[], None]) -> None:
-        """Close a model that serves no more, behind whatever it is scoring right now; the next one is timed anew."""
-        self._computing.clear()
-        self._stalls = 0
-        self._thread.submit(close)
+    def retire(self, model: ModelRef, close: Callable[[], None]) -> None:
+        """Close a model that serves no more, behind the window that may still need it."""
+        self._paces.pop(model, None)
+        if self._in_use:
+            self._retired.append(close)
+        else:
+            self._thread.submit(close)
 
     def shutdown(self) -> None:
         self._thread.shutdown()
+
+
+def _timed(runtime: Runtime, columns: Columns, patience: int | None) -> tuple[Call, float]:
+    """The call, and seconds of this thread's processor time that it took."""
+    started, computing = time.perf_counter(), time.thread_time()
+    error: Exception | None = None
+    try:
+        scores, failures = score_apart(runtime, columns, patience=patience)
+    except Exception as raised:
+        error, rows = raised, columns.rows
+        scores = Scores(np.full(rows, np.nan, np.float32), None, np.zeros(rows, np.bool_))
+        failures = dict.fromkeys(range(rows), raised)
+    computed, took_s = time.thread_time() - computing, time.perf_counter() - started
+    return Call(scores, failures, error, took_s), computed

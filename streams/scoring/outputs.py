@@ -1,6 +1,7 @@
 """What a scored window becomes: predictions, rows of the scored log and dead letters, partition by partition.
 
-Every event ends in exactly one of them: a prediction, which the log repeats with its features, or a dead letter.
+Every event ends in exactly one of: a prediction, for consumers or for people to review, which the log repeats with its
+features; a row of the log alone, where people act without the model; a dead letter.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.models.features import Catalogue
-from penstock.models.runtime import Runtime, Scores
+from penstock.models.runtime import Scores
 from penstock.monitoring.metrics.score import ScoreMetrics
-from penstock.schemas.columns import Category
+from penstock.schemas.columns import Category, Codes, Floats
 from penstock.schemas.dead_letters import DeadLetter, Header
 from penstock.schemas.events import Rejection
 from penstock.schemas.predictions import PredictionEncoder
-from penstock.schemas.records import PREDICTION_SCHEMA, ModelRef
+from penstock.schemas.records import PREDICTION_SCHEMA, REVIEW_HEADER, ModelRef
 from penstock.schemas.scored import RowTooLarge, ScoredBlock
 from penstock.schemas.topics import Topics
 from penstock.streams.delivery import OutputRecord
+from penstock.streams.scoring.automation import FULL, Automation
 from penstock.streams.scoring.scored_log import ScoredLog
 from penstock.streams.scoring.scoring import Run, Window, dense, select
 
-CHAMPION = "champion"
 PREDICTION_LIMIT = 1_000_000
 """Bytes of a prediction with the event's key and headers: what fits into a record of any Kafka's default size."""
 _RECORD_OVERHEAD = 1024
@@ -65,17 +66,28 @@ class Sources(NamedTuple):
             np.fromiter((len(record.value or b"") for record in records), np.int32, len(records)),
         )
 
-    def prediction_headers(self) -> Iterable[Sequence[Header]]:
+    def prediction_headers(self, *more: Header) -> Iterable[Sequence[Header]]:
         """The event's own, then the schema. Mostly events have none: then all share one list."""
-        plain = [PREDICTION_SCHEMA]
+        plain = [PREDICTION_SCHEMA, *more]
         return [[*own, *plain] for own in self.headers] if any(self.headers) else repeat(plain)
 
 
 class OutputEncoder:
-    """Writes the outputs of windows scored on one catalogue. Without `log_scored` there is no scored log."""
+    """Writes the outputs of windows scored on one catalogue. Without `log_scored` there is no scored log.
 
-    def __init__(self, catalogue: Catalogue, topics: Topics, metrics: ScoreMetrics, *, log_scored: bool = True) -> None:
-        self._topics, self._metrics = topics, metrics
+    `automation` says which predictions are published, and which go to people.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        topics: Topics,
+        metrics: ScoreMetrics,
+        *,
+        log_scored: bool = True,
+        automation: Automation = FULL,
+    ) -> None:
+        self._topics, self._metrics, self._automation = topics, metrics, automation
         self._aged = tuple(feature.name for feature in catalogue.looked_up_features)
         withheld = frozenset(feature.name for feature in catalogue.features if feature.sensitive)
         self.log = ScoredLog(topics.scored.name, withheld) if log_scored else None
@@ -86,7 +98,7 @@ class OutputEncoder:
         zero = np.zeros(1, np.int64)
         self._encoder.encode(
             ModelRef("warm-up", 1),
-            CHAMPION,
+            "warm-up",
             0,
             ids=["warm-up"],
             score=np.zeros(1, np.float32),
@@ -96,47 +108,49 @@ class OutputEncoder:
             offsets=zero,
         )
 
-    def encode(self, window: Window, revision: int) -> list[Made]:
+    def encode(self, window: Window) -> list[Made]:
         """What to write for each run of the window, in the order of its events."""
         with self._metrics.stage("encode"):
             unscored = _unscored(window)
-            made = [self._outputs_of(run, window, revision, window.dead + unscored) for run in window.runs]
+            made = [self._outputs_of(run, window, window.dead + unscored) for run in window.runs]
         ended = [(bad.stage, bad.error) for _, dead in made for bad in dead]
-        self._metrics.count_window(rows=len(window.records) - len(ended), dead_letters=ended)
+        withheld = not self._automation.publishes
+        if self._automation.reviews:
+            reviewed = sum(len(outputs.records.get(self._topics.review.name, ())) for outputs, _ in made)
+            self._metrics.count_reviews(self._automation.reason, reviewed)
+        self._metrics.count_window(rows=len(window.records) - len(ended), dead_letters=ended, withheld=withheld)
         return [outputs for outputs, _ in made]
 
-    def _outputs_of(
-        self, run: Run, window: Window, revision: int, rejected: Sequence[Rejection]
-    ) -> tuple[Made, list[Rejection]]:
+    def _outputs_of(self, run: Run, window: Window, rejected: Sequence[Rejection]) -> tuple[Made, list[Rejection]]:
         dead = [bad for bad in rejected if run.start <= bad.position < run.stop]
         first, last = np.searchsorted(window.events.accepted, (run.start, run.stop)).tolist()
         rows = _but(np.arange(first, last), window, dead)
-        predictions: list[OutputRecord] = []
+        records: Records = {}
         scored: ScoredBlock | None = None
         while len(rows):
             sources = Sources.of(window, rows)
-            predictions, too_large = self._predictions(run, window, rows, sources, revision)
+            too_large: list[Rejection] = []
+            if self._automation.publishes:
+                records, too_large = self._predictions(run, window, rows, sources)
             if not too_large and self.log is not None:
-                scored, too_large = self._scored(self.log, run, window, rows, sources, revision)
+                scored, too_large = self._scored(self.log, run, window, rows, sources)
             if not too_large:
                 break
             dead += too_large
-            predictions, rows = [], _but(rows, window, too_large)
+            records, rows = {}, _but(rows, window, too_large)
         dead.sort(key=lambda bad: bad.position)
-        records = {
-            self._topics.predictions.name: predictions,
-            self._topics.dead_letters.name: [self._dead_letter(run, window, bad) for bad in dead],
-        }
+        records[self._topics.dead_letters.name] = [self._dead_letter(run, window, bad) for bad in dead]
         return Made(records, scored), dead
 
     def _predictions(
-        self, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int
-    ) -> tuple[list[OutputRecord], list[Rejection]]:
-        events, scores, model = window.events, _scores(window), _runtime(window).model
-        values = self._encoder.encode(
-            model,
-            CHAMPION,
-            revision,
+        self, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources
+    ) -> tuple[Records, list[Rejection]]:
+        """By topic: those to act on, and those for people to review."""
+        events, scores = window.events, _scores(window)
+        values = self._encoder.encode_mixed(
+            window.answered,
+            None if window.codes is None else window.codes[rows],
+            window.revision,
             ids=select(events.ids, rows),
             score=scores.score[rows],
             scores=None if scores.scores is None else scores.scores[rows],
@@ -147,26 +161,41 @@ class OutputEncoder:
         )
         headers = sources.prediction_headers()
         records: list[OutputRecord] = list(zip(sources.keys, values, headers, strict=False))
-        if isinstance(headers, repeat) and max(map(len, values)) <= PREDICTION_LIMIT // 2:
-            return records, []
-        too_large = [
-            Rejection(
-                int(events.accepted[row]),
-                "encode",
-                "too_large",
-                f"The prediction takes {size} bytes with the event's key and headers; {PREDICTION_LIMIT} are allowed.",
-            )
-            for row, record in zip(rows.tolist(), records, strict=True)
-            if (size := _size(record)) > PREDICTION_LIMIT
-        ]
-        return records, too_large
+        if not isinstance(headers, repeat) or max(map(len, values)) > PREDICTION_LIMIT // 2:
+            too_large = [
+                Rejection(
+                    int(events.accepted[row]),
+                    "encode",
+                    "too_large",
+                    f"The prediction takes {size} bytes with the event's key and headers; "
+                    f"{PREDICTION_LIMIT} are allowed.",
+                )
+                for row, record in zip(rows.tolist(), records, strict=True)
+                if (size := _size(record)) > PREDICTION_LIMIT
+            ]
+            if too_large:
+                return {}, too_large
+        return self._divided(records, scores.score[rows]), []
+
+    def _divided(self, records: list[OutputRecord], score: Floats) -> Records:
+        if not self._automation.reviews:
+            return {self._topics.predictions.name: records}
+        people = self._automation.for_people(score).tolist()
+        why = (REVIEW_HEADER, self._automation.reason.encode())
+        both = list(zip(records, people, strict=True))
+        return {
+            self._topics.predictions.name: [record for record, reviewed in both if not reviewed],
+            self._topics.review.name: [
+                (key, value, [*headers, why]) for (key, value, headers), reviewed in both if reviewed
+            ],
+        }
 
     def _scored(
-        self, log: ScoredLog, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources, revision: int
+        self, log: ScoredLog, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources
     ) -> tuple[ScoredBlock | None, list[Rejection]]:
-        events, scores, runtime = window.events, _scores(window), _runtime(window)
+        events, scores = window.events, _scores(window)
         everything: slice | NDArray[np.intp] = slice(int(rows[0]), int(rows[-1]) + 1) if dense(rows) else rows
-        one = np.zeros(len(rows), np.int32)
+        codes = np.zeros(len(rows), np.int32) if window.codes is None else window.codes[everything]
         block = ScoredBlock(
             ids=select(events.ids, rows),
             keys=select(events.keys, rows),
@@ -179,13 +208,14 @@ class OutputEncoder:
             defaulted=window.defaulted[everything],
             score=scores.score[everything],
             scores=None if scores.scores is None else scores.scores[everything],
-            variants=Category(one, (CHAMPION,)),
-            models=Category(one, (str(runtime.model),)),
-            routing_revisions=np.full(len(rows), revision, np.int64),
+            variants=_named(codes, [answered.variant for answered in window.answered]),
+            models=_named(codes, [str(answered.model) for answered in window.answered]),
+            routing_revisions=np.full(len(rows), window.revision, np.int64),
             partition=run.partition,
             scored_at=time.time_ns() // 1_000_000,
-            runtime=runtime.description,
+            runtime=window.runtime,
             sizes=sources.sizes,
+            took_us=None if window.took_s is None else round(float(window.took_s[everything].sum()) * 1e6),
         )
         try:
             log.check(block)
@@ -196,7 +226,9 @@ class OutputEncoder:
 
     def _dead_letter(self, run: Run, window: Window, bad: Rejection) -> OutputRecord:
         source = window.records[bad.position]
-        model = str(window.runtime.model) if bad.stage == "score" and window.runtime else None
+        model: str | None = None
+        if bad.stage == "score":
+            model = str(window.answer_of(int(np.searchsorted(window.events.accepted, bad.position))).model)
         letter = DeadLetter.of(source, run.topic, run.partition, bad.stage, bad.error, bad.message, model)
         limit = self._topics.dead_letters.max_message_bytes - _RECORD_OVERHEAD
         record = letter.to_record()
@@ -204,16 +236,26 @@ class OutputEncoder:
 
 
 def _unscored(window: Window) -> list[Rejection]:
-    """Rows that the model failed on, or to which it gave a score that is no number."""
+    """Rows on which a model failed, or to which it gave a score that is no number."""
     if window.scores is None or window.scores.finite.all():
         return []
-    model, accepted = _runtime(window).model, window.events.accepted
+    accepted, tried = window.events.accepted, window.tried
+    too = "" if tried is None else f"; nor did the fallback {tried} score it"
     return [
-        Rejection(int(accepted[row]), "score", "model_failed", f"{model} failed: {type(error).__name__}: {error}")
+        Rejection(int(accepted[row]), "score", "model_failed", f"{model} failed: {type(error).__name__}: {error}{too}")
         if (error := window.failures.get(row)) is not None
-        else Rejection(int(accepted[row]), "score", "not_finite", f"{model} gave a score that is NaN or infinite.")
+        else Rejection(int(accepted[row]), "score", "not_finite", f"{model} gave a score that is NaN or infinite{too}.")
         for row in np.flatnonzero(~window.scores.finite).tolist()
+        for model in (window.answer_of(row).model,)
     ]
+
+
+def _named(codes: Codes, names: Sequence[str]) -> Category:
+    """[rows] the names at `codes`, each name once among the values."""
+    values = tuple(dict.fromkeys(names))
+    if len(values) == len(names):
+        return Category(codes, values)
+    return Category(np.array([values.index(name) for name in names], np.int32)[codes], values)
 
 
 def _but(rows: NDArray[np.intp], window: Window, dead: Sequence[Rejection]) -> NDArray[np.intp]:
@@ -232,9 +274,3 @@ def _scores(window: Window) -> Scores:
     if window.scores is None:
         raise ValueError("the window was not scored")
     return window.scores
-
-
-def _runtime(window: Window) -> Runtime:
-    if window.runtime is None:
-        raise ValueError("the window was not scored")
-    return window.runtime

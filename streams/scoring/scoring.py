@@ -1,6 +1,7 @@
-"""One window's way to its scores: records → columns → looked-up features → scores.
+"""One window's way to its models: records → columns → looked-up features.
 
-Nothing here knows Faust or a broker. `penstock.streams.scoring.outputs` turns what comes out into records.
+Nothing here knows Faust or a broker. `penstock.streams.scoring.answering` asks the models, and
+`penstock.streams.scoring.outputs` turns what comes out into records.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from penstock.models.features import Catalogue
 from penstock.models.resolution import RejectedRow, resolve
-from penstock.models.row_failures import score_apart
-from penstock.models.runtime import Runtime, Scores
+from penstock.models.runtime import Scores
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.columns import Floats
 from penstock.schemas.events import Codec, ConsumedRecord, DecodedEvents, Rejection
+from penstock.schemas.predictions import Answered
+from penstock.schemas.records import ModelRef
 from penstock.streams.features.store import FeatureStore
 
 T = TypeVar("T")
@@ -39,8 +41,14 @@ class Window:
 
     ages       [rows, R] float32 seconds, of the looked-up features
     defaulted  [rows, len(layout.names)] bool
+    revision   of the control record by which it was scored
+    answered   what answered rows of it, once scored
+    codes      [rows] places in `answered`; None: the first answered all
     scores     of the rows, once scored; rows in `failures` have none
-    failures   row → why the model could not score it
+    failures   row → why the model that it was sent to could not score it
+    tried      the fallback, where it was asked about rows that the model they were sent to did not score
+    took_s     [rows] seconds of the models' calls, shared out by rows
+    runtime    what computed the scores
     """
 
     runs: Sequence[Run]
@@ -49,20 +57,26 @@ class Window:
     ages: Floats
     defaulted: NDArray[np.bool_]
     dead: list[Rejection]
-    runtime: Runtime | None = None
+    revision: int = 0
+    answered: tuple[Answered, ...] = ()
+    codes: NDArray[np.int32] | None = None
     scores: Scores | None = None
     failures: dict[int, Exception] = field(default_factory=dict)
+    tried: ModelRef | None = None
+    took_s: NDArray[np.float64] | None = None
+    runtime: str = ""
 
     @property
     def rows(self) -> int:
         return self.events.rows
 
+    def answer_of(self, row: int) -> Answered:
+        """What answered the row, or could not."""
+        return self.answered[0 if self.codes is None else int(self.codes[row])]
+
 
 class Scoring:
-    """Decodes windows, looks their features up and asks the model.
-
-    `prepare` awaits Redis, `score` blocks a thread for the model: the role overlaps them.
-    """
+    """Decodes windows and looks their features up."""
 
     def __init__(self, *, codec: Codec, catalogue: Catalogue, store: FeatureStore, metrics: ScoreMetrics) -> None:
         self._codec, self._catalogue, self._store, self._metrics = codec, catalogue, store, metrics
@@ -83,14 +97,6 @@ class Scoring:
         window = Window(runs, records, events, resolution.ages, resolution.defaulted, list(events.rejected))
         if resolution.rejected:
             _reject(window, resolution.rejected)
-        return window
-
-    def score(self, window: Window, runtime: Runtime) -> Window:
-        """Ask the model. Rows on which it fails become dead letters; when it fails on every row, that is raised."""
-        with self._metrics.stage("score"):
-            window.runtime = runtime
-            if window.rows:
-                window.scores, window.failures = score_apart(runtime, window.events.columns)
         return window
 
 

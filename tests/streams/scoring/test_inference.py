@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
+from penstock.models.runtime import Runtime, Scores
+from penstock.schemas.columns import Columns, Layout
+from penstock.schemas.records import ModelRef
 from penstock.streams.scoring import inference
 from penstock.streams.scoring.inference import INLINE_S, STALL_S, STALLS, Inference
+
+ROWS = Columns.missing(Layout(), 8)
+HERE = threading.current_thread().name
 
 
 class Clock:
@@ -25,18 +31,29 @@ class Clock:
         return self.processor
 
 
+@dataclass
 class Model:
     """Takes the time that the test says; remembers in which threads it was called."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.threads = clock, list[str]()
-        self.computes = self.waits = 0.0
+    clock: Clock
+    model: ModelRef = ModelRef("timed", 1)
+    computes: float = 0.0
+    waits: float = 0.0
+    inline: list[bool] = field(default_factory=list)
+    features: tuple[str, ...] = ()
+    description: str = "test"
+    bit_stable: bool = True
+    closed: bool = False
 
-    def score(self, window: Any, runtime: Any) -> Any:
-        self.threads.append(threading.current_thread().name)
+    def score(self, columns: Columns) -> Scores:
+        assert not self.closed
+        self.inline.append(threading.current_thread().name == HERE)
         self.clock.processor += self.computes
         self.clock.wall += self.computes + self.waits
-        return window
+        return Scores(np.zeros(columns.rows, np.float32), None, np.ones(columns.rows, np.bool_))
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
@@ -46,55 +63,66 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def called(model: Model, calls: int, *, rows: int = 8) -> list[bool]:
-    """Whether each call ran in the event loop."""
-    scores = Inference(model)  # type: ignore[arg-type]
-    try:
-        for _ in range(calls):
-            await scores.score(SimpleNamespace(rows=rows), None)  # type: ignore[arg-type]
-    finally:
-        scores.shutdown()
-    return [name == threading.current_thread().name for name in model.threads]
+async def called(model: Runtime, calls: int) -> None:
+    asks = Inference()
+    for _ in range(calls):
+        await asks.ask(model, ROWS)
+    asks.shutdown()
 
 
 async def test_the_first_call_goes_to_the_thread_and_quick_ones_stay_in_the_loop(clock: Clock) -> None:
-    model = Model(clock)
-    model.computes = INLINE_S / 2
-    assert await called(model, 4) == [False, True, True, True]
+    model = Model(clock, computes=INLINE_S / 2)
+    await called(model, 4)
+    assert model.inline == [False, True, True, True]
 
 
 async def test_a_model_that_computes_long_stays_in_the_thread(clock: Clock) -> None:
-    model = Model(clock)
-    model.computes = 2 * INLINE_S
-    assert await called(model, 4) == [False] * 4
+    model = Model(clock, computes=2 * INLINE_S)
+    await called(model, 4)
+    assert model.inline == [False] * 4
 
 
 async def test_a_model_that_waits_long_stays_in_the_thread(clock: Clock) -> None:
-    model = Model(clock)
-    model.waits = 5.0
-    assert await called(model, 4) == [False] * 4
+    model = Model(clock, waits=5.0)
+    await called(model, 4)
+    assert model.inline == [False] * 4
 
 
 async def test_a_model_that_begins_to_wait_leaves_the_loop(clock: Clock) -> None:
     model = Model(clock)
-    scores = Inference(model)  # type: ignore[arg-type]
+    asks = Inference()
     for waits in (0.0, 0.0, *[2 * STALL_S] * (STALLS + 2)):
         model.waits = waits
-        await scores.score(SimpleNamespace(rows=8), None)  # type: ignore[arg-type]
-    scores.shutdown()
-    inline = [name == threading.current_thread().name for name in model.threads]
-    assert inline == [False, True, *[True] * STALLS, False, False]
+        await asks.ask(model, ROWS)
+    asks.shutdown()
+    assert model.inline == [False, True, *[True] * STALLS, False, False]
 
 
-async def test_the_next_model_is_timed_anew(clock: Clock) -> None:
-    model = Model(clock)
-    scores = Inference(model)  # type: ignore[arg-type]
-    closed: list[bool] = []
+async def test_each_model_is_timed_by_itself(clock: Clock) -> None:
+    quick, slow = Model(clock), Model(clock, ModelRef("timed", 2), computes=2 * INLINE_S)
+    asks = Inference()
+    for model in (quick, slow) * 3:
+        await asks.ask(model, ROWS)
+    asks.shutdown()
+    assert quick.inline == [False, True, True]
+    assert slow.inline == [False] * 3
+
+
+async def test_a_model_that_comes_back_is_timed_anew(clock: Clock) -> None:
+    model, asks = Model(clock), Inference()
     for _ in range(2):
-        await scores.score(SimpleNamespace(rows=8), None)  # type: ignore[arg-type]
-    scores.retire(lambda: closed.append(True))
-    await scores.score(SimpleNamespace(rows=8), None)  # type: ignore[arg-type]
-    scores.shutdown()
-    here = threading.current_thread().name
-    assert [name == here for name in model.threads] == [False, True, False]
-    assert closed == [True]
+        await asks.ask(model, ROWS)
+    asks.retire(model.model, lambda: None)
+    await asks.ask(model, ROWS)
+    asks.shutdown()
+    assert model.inline == [False, True, False]
+
+
+async def test_a_model_is_closed_behind_the_window_that_may_still_need_it(clock: Clock) -> None:
+    model, asks = Model(clock), Inference()
+    with asks.in_use():
+        asks.retire(model.model, model.close)
+        await asks.ask(model, ROWS)
+        assert not model.closed
+    asks.shutdown()
+    assert model.closed

@@ -13,18 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.models.features import Catalogue, Feature
+from penstock.models.routing import Routing
 from penstock.models.row_failures import score_apart
 from penstock.models.runtime import Scores
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.columns import Columns, FeatureType
+from penstock.schemas.control import Control
 from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.records import ModelRef
 from penstock.schemas.scored import decode
 from penstock.schemas.topics import Topics
 from penstock.streams.features.store import NoFeatures
+from penstock.streams.scoring.answering import Answering
+from penstock.streams.scoring.automation import FULL, Automation
+from penstock.streams.scoring.inference import Inference
 from penstock.streams.scoring.outputs import OutputEncoder, Records
 from penstock.streams.scoring.scoring import Run, Scoring
+from penstock.streams.scoring.serving import Serving
 
 CATALOGUE = Catalogue((Feature("x", FeatureType("float")),))
 TOPICS = Topics("test", "events")
@@ -61,17 +67,32 @@ class Doubling:
     def close(self) -> None: ...
 
 
+ALONE = Serving(5, Routing(Control("test", 5, MODEL, "", "", 0)), (Doubling(),))
+
+
 async def scored(
-    runs: Sequence[Run], records: Sequence[Record], *, log_scored: bool = True, metrics: ScoreMetrics | None = None
+    runs: Sequence[Run],
+    records: Sequence[Record],
+    *,
+    log_scored: bool = True,
+    metrics: ScoreMetrics | None = None,
+    serving: Serving | None = None,
+    automation: Automation = FULL,
 ) -> list[Records]:
     metrics = metrics or ScoreMetrics("test")
     codec = JsonCodec(CATALOGUE.event_schema(id="id"))
     scoring = Scoring(codec=codec, catalogue=CATALOGUE, store=NoFeatures(), metrics=metrics)
-    window = scoring.score(await scoring.prepare(runs, records), Doubling())
-    encoder = OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored)
-    made = encoder.encode(window, revision=5)
+    inference = Inference()
+    window = await Answering(inference, metrics).answer(await scoring.prepare(runs, records), serving or ALONE)
+    inference.shutdown()
+    encoder = OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored, automation=automation)
+    made = encoder.encode(window)
     return [
-        {**records, TOPICS.scored.name: encoder.log.records([rows]) if encoder.log and rows else []}
+        {
+            TOPICS.predictions.name: [],
+            **records,
+            TOPICS.scored.name: encoder.log.records([rows]) if encoder.log and rows else [],
+        }
         for records, rows in made
     ]
 
