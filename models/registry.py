@@ -81,6 +81,13 @@ class Registry:
         """Raises ModelNotFound or ModelRefused."""
         return verify_package(self.path(ref))
 
+    def digest(self, ref: ModelRef) -> str:
+        """Of a version, as `RegisteredModel` has it. Raises ModelNotFound."""
+        digest = self._store.versions(ref.name).get(ref.version)
+        if digest is None:
+            raise self._not_found(ref.name, str(ref.version))
+        return digest
+
     def models(self) -> list[RegisteredModel]:
         """Everything registered, by name and version."""
         models = []

@@ -102,3 +102,32 @@ async def since(
                 if record.offset < ends[tp]:
                     done += 1
                     yield record, done, total
+
+
+async def newest_records(
+    kafka: KafkaSettings, topic: str, *, span: int = 4
+) -> dict[TopicPartition, tuple[ConsumerRecord, int]]:
+    """The last record of each partition, and the partition's end; one without a record is left out.
+
+    The markers of transactions take offsets, too: what has no record among its last `span` offsets is read from
+    further and further back. Raises UnreachableError, TopicMissing.
+    """
+    async with clients.consumer(kafka, fetch_max_wait_ms=100, max_partition_fetch_bytes=4 << 20) as consumer:
+        partitions = await clients.partitions(consumer, topic)
+        consumer.assign(partitions)
+        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+        ends = await clients.end_offsets(consumer, partitions)
+        found: dict[TopicPartition, tuple[ConsumerRecord, int]] = {}
+        searched = {tp: end for tp, end in ends.items() if begins[tp] < end}
+        while searched:
+            searched = {tp: max(begins[tp], ends[tp] - span) for tp in searched}
+            consumer.assign(list(searched))
+            for tp, offset in searched.items():
+                consumer.seek(tp, offset)
+            async for run in to_the_end(consumer, searched):
+                for record in run:
+                    tp = TopicPartition(topic, record.partition)
+                    found[tp] = record, max(ends[tp], record.offset + 1)
+            searched = {tp: offset for tp, offset in searched.items() if tp not in found and offset > begins[tp]}
+            span *= 8
+    return found

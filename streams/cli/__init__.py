@@ -11,7 +11,24 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.schemas.errors import PenstockError
-from penstock.streams.cli import alerts, console, demo, drift, features, labels, models, project, report, run, topics
+from penstock.streams.cli import (
+    alerts,
+    canary,
+    console,
+    demo,
+    drift,
+    features,
+    labels,
+    models,
+    project,
+    report,
+    rollout,
+    routes,
+    run,
+    shadow,
+    topics,
+    trail,
+)
 
 HELP = """
 Streaming inference on Apache Kafka: score every event of a topic with your torch model.
@@ -83,7 +100,10 @@ def penstock(
     pass
 
 
-for group in (project, demo, run, models, console, features, labels, topics, drift, report, alerts):
+for group in (
+    project, demo, run, models, rollout, shadow, canary, routes, trail, console, features, labels, topics, drift,
+    report, alerts,
+):  # fmt: skip
     group.register(app)
 
 

@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.streams.cli.changing import (
+    AuthorOption,
+    Changing,
+    CheckOption,
+    ExpectOption,
+    ModelArgument,
+    ReasonOption,
+    require_reason,
+)
 from penstock.streams.cli.shared import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -21,13 +30,9 @@ from penstock.streams.cli.shared import (
 
 if TYPE_CHECKING:
     from penstock.models.registry import Registry
-    from penstock.schemas.control import Control
     from penstock.streams.settings import Settings
 
 models_app = typer.Typer(help="Versions of models, names for them, and which one answers.", no_args_is_help=True)
-
-Reference = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Or NAME@ALIAS, NAME@latest, NAME.")]
-AuthorOption = Annotated[str | None, typer.Option("--author", help="Who decides. \\[default: USER@HOST]")]
 
 
 def register(app: typer.Typer) -> None:
@@ -102,7 +107,7 @@ def list_models(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fal
 
 
 @models_app.command()
-def show(model: Reference, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def show(model: ModelArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Verify a version and show its manifest: what it takes and gives, how it was trained.
 
     Example: [bold]penstock models show fraud@latest[/bold]
@@ -150,41 +155,36 @@ def alias(
 
 @models_app.command()
 def use(
-    model: Reference,
+    model: ModelArgument,
     config: ConfigOption = DEFAULT_CONFIG,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="For the audit trail.")] = "",
+    reason: ReasonOption = "",
     author: AuthorOption = None,
-    expect_revision: Annotated[
-        int | None, typer.Option("--expect-revision", help="Change nothing unless the control record is at this one.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="First load it here, as a worker will, and refuse what fails.")
-    ] = True,
+    expect_revision: ExpectOption = None,
+    check: CheckOption = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although another one answers, and whatever staging says; takes a --reason.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a model answer from now on: writes the control record, which running workers follow. No worker need run.
+    """Let the first model of a pipeline answer: writes the control record, which workers follow. No worker need run.
 
-    Example: [bold]penstock models use fraud@2 --reason "fewer false alarms"[/bold]
+    Where another one answers already, it is replaced with [bold]penstock deploy[/bold] or
+    [bold]penstock canary start[/bold].
+
+    Example: [bold]penstock models use fraud@1 --reason "the first"[/bold]
     """
-    from penstock.streams.control import use_champion
+    changing = Changing.of(config, author=author, reason=reason, expected_revision=expect_revision, as_json=as_json)
+    require_reason(force, reason)
+    ref = changing.model(model, load=check)
+    from penstock.streams.control.changes import champion, first_champion
 
-    settings = load_settings(config)
-    registry = _registry(settings)
-    ref = registry.resolve(model)
-    path = registry.path(ref)
-    if check:
-        with task_progress() as progress:
-            progress(f"Loading {ref}, as a worker will", 0, 0)
-            from penstock.models.torch_runtime import load_runtime
-
-            load_runtime(
-                path, settings.catalogue, device=settings.models.device, max_rows=settings.window.max_rows
-            ).close()
-    control = run_async(use_champion(settings, ref, author=author, reason=reason, expected_revision=expect_revision))
-    if as_json:
-        print_json(_control_json(control))
-    else:
-        typer.echo(f"{control.champion} answers {settings.pipeline.name}, revision {control.revision}")
+    change = (champion if force else first_champion)(changing.settings.pipeline.name, ref)
+    control = changing.write_any(change, f"use {ref}")
+    changing.say(
+        control,
+        f"{control.champion} answers {control.pipeline}",
+        next_step="penstock up, or penstock worker score, scores events; penstock tail predictions shows it at work.",
+    )
 
 
 @models_app.command()
@@ -197,7 +197,9 @@ def serving(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) 
 
     control = run_async(read_control(load_settings(config)))
     if as_json:
-        print_json(None if control is None else _control_json(control))
+        from penstock.streams.console.decisions import control_document
+
+        print_json(None if control is None else control_document(control))
     elif control is None:
         typer.echo("No model answers yet: penstock models use NAME@VERSION")
     else:
@@ -210,14 +212,3 @@ def _registry(settings: Settings) -> Registry:
     from penstock.models.registry import Registry
 
     return Registry(settings.registry_location)
-
-
-def _control_json(control: Control) -> dict[str, object]:
-    return {
-        "pipeline": control.pipeline,
-        "revision": control.revision,
-        "champion": str(control.champion),
-        "author": control.author,
-        "reason": control.reason,
-        "time": control.time,
-    }

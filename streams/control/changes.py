@@ -52,6 +52,21 @@ def champion(pipeline: str, model: ModelRef) -> Change:
     return change
 
 
+def first_champion(pipeline: str, model: ModelRef) -> Change:
+    """The change that lets the first model of a pipeline answer. Raises Refused where another one does already."""
+
+    def change(control: Control | None) -> Control:
+        if control is not None and control.champion != model:
+            raise Refused(
+                f"{model} cannot be the first champion",
+                f"{control.champion} answers {pipeline} since revision {control.revision}",
+                fix=f"Let it answer instead: penstock deploy {model}. By and by: penstock canary start {model}.",
+            )
+        return champion(pipeline, model)(control)
+
+    return change
+
+
 def deploy(control: Control, model: ModelRef) -> Control:
     """All traffic at once (blue-green): the former champion stays loaded as `previous`.
 
