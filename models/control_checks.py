@@ -41,8 +41,8 @@ def check(control: Control) -> None:
     ...     print(error)
     In the control record, the arm of experiment x is 'b'; expected one with a model: champion.
     """
-    for variant in (CHAMPION, FALLBACK):
-        if variant in control.variants:
+    for variant in control.variants:
+        if variant in ("", CHAMPION, FALLBACK):
             raise InvalidControl("the pipeline", "variants", found=repr(variant), expected="other names than that")
     targets = (CHAMPION, *control.variants)
     _check_distinct("rules", [rule.name for rule in control.rules])
