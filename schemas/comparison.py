@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.schemas.quality_sums import BIN_EDGES, QualitySums, merge_sums
-from penstock.schemas.summaries import hull
+from penstock.schemas.summaries import FIXED_POINT, hull
 
 _UP = 10.0 ** (np.arange(-48, 49) / 8)
 DIFFERENCE_EDGES = np.concatenate((-_UP[::-1], _UP))
@@ -43,7 +43,7 @@ class CellSums(msgspec.Struct, frozen=True):
 
     rows    [64] int64, by the group of the key (`penstock.schemas.keys.group_of`)
     losses  [64, 2] int64: wholes and 2^-32 fractions of the sum of the losses; paired: of the candidate's loss minus
-            the served model's. The fractions are not carried over: the sum is wholes + fractions / 2^32
+            the served model's. Fractions are in [0, 2^32), so that equal sums are equal arrays
     """
 
     rows: NDArray[np.int64]
@@ -138,7 +138,17 @@ def merge_labelled(a: LabelledPair, b: LabelledPair) -> LabelledPair:
 
 def merge_cell_sums(a: CellSums, b: CellSums) -> CellSums:
     """The sums over the rows of both."""
-    return CellSums(a.rows + b.rows, a.losses + b.losses)
+    return CellSums(a.rows + b.rows, carried(a.losses + b.losses))
+
+
+def carried(halves: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Wholes and fractions, [..., 2], with the fractions' wholes carried over.
+
+    >>> carried(np.array([[-1, 3 * FIXED_POINT + 5]])).tolist()
+    [[2, 5]]
+    """
+    wholes, fractions = halves[..., 0], halves[..., 1]
+    return np.stack((wholes + fractions // FIXED_POINT, fractions % FIXED_POINT), axis=-1)
 
 
 def merge_by(

@@ -91,23 +91,25 @@ class Grouped:
 
     def sum(self, values: NDArray[np.float64], kinds: NDArray[np.intp] | None = None, of: int = 1) -> NDArray[np.int64]:
         """Fixed-point sums per group and kind, [groups, of]. Exact: |values| ≤ 8, rows ≤ 65,535: below 2^53."""
-        cells = self.codes if kinds is None else self._cells(kinds, of)
-        weights = self._each(np.rint(values * FIXED_POINT))
-        sums = np.bincount(cells, weights, len(self.keys) * of)
-        return sums.astype(np.int64).reshape(-1, of)
+        return self._wholes(np.rint(values * FIXED_POINT), kinds, of)
 
     def halves(
         self, values: NDArray[np.float64], kinds: NDArray[np.intp] | None = None, of: int = 1
     ) -> NDArray[np.int64]:
         """The same for |values| ≤ 2^37, whose sums may outgrow 64 bits: wholes and fractions apart, [groups, of, 2]."""
-        cells = self.codes if kinds is None else self._cells(kinds, of)
         wholes = np.floor(values)
-        sums = np.bincount(cells, self._each(wholes), len(self.keys) * of).astype(np.int64).reshape(-1, of)
-        return np.stack((sums, self.sum(values - wholes, kinds, of)), axis=-1)
+        return np.stack((self._wholes(wholes, kinds, of), self.sum(values - wholes, kinds, of)), axis=-1)
 
     def sum_large(self, values: NDArray[np.float64]) -> list[int]:
         """Fixed-point sums per group of |values| ≤ 2^37, [groups]."""
-        return [high * FIXED_POINT + low for high, low in self.halves(values)[:, 0].tolist()]
+        wholes = np.floor(values)
+        highs, lows = self._wholes(wholes, None, 1)[:, 0].tolist(), self.sum(values - wholes)[:, 0].tolist()
+        return [high * FIXED_POINT + low for high, low in zip(highs, lows, strict=True)]
+
+    def _wholes(self, wholes: NDArray[np.float64], kinds: NDArray[np.intp] | None, of: int) -> NDArray[np.int64]:
+        cells = self.codes if kinds is None else self._cells(kinds, of)
+        sums = np.bincount(cells, self._each(wholes), len(self.keys) * of)
+        return sums.astype(np.int64).reshape(-1, of)
 
     def _cells(self, kinds: NDArray[np.intp], of: int) -> NDArray[np.intp]:
         return self.codes * of + self._each(kinds)

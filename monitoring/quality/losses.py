@@ -46,9 +46,9 @@ def errors(outcomes: Outcomes) -> NDArray[np.float64]:
     return np.clip(score - label, -LARGEST, LARGEST)
 
 
-def squared_errors(outcomes: Outcomes, error_limit: float) -> NDArray[np.float64]:
-    """[rows] regression; errors are clipped to ±error_limit first."""
-    squares: NDArray[np.float64] = np.clip(errors(outcomes), -error_limit, error_limit) ** 2
+def squares(errors: NDArray[np.float64], error_limit: float) -> NDArray[np.float64]:
+    """[rows] errors² of errors clipped to ±error_limit, so that one row cannot be the RMSE."""
+    squares: NDArray[np.float64] = np.clip(errors, -error_limit, error_limit) ** 2
     return squares
 
 
@@ -67,7 +67,7 @@ def losses(outcomes: Outcomes, loss: Loss, config: LabelsConfig) -> NDArray[np.f
         case (("binary" | "multiclass"), "error"):
             return (~right(outcomes, config)).astype(np.float64)
         case "regression", "squared_error":
-            return squared_errors(outcomes, config.error_limit)
+            return squares(errors(outcomes), config.error_limit)
         case "regression", "absolute_error":
             return np.abs(errors(outcomes))
     raise ValueError(f"{loss} is no loss of {config.task}")

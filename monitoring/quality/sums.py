@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from penstock.monitoring.config import LabelsConfig
 from penstock.monitoring.quality.grouping import Grouped
-from penstock.monitoring.quality.losses import brier, errors, log_loss, right, squared_errors
+from penstock.monitoring.quality.losses import brier, errors, log_loss, right, squares
 from penstock.monitoring.quality.outcomes import Outcomes
-from penstock.schemas.comparison import CellSums
+from penstock.schemas.comparison import CellSums, carried
 from penstock.schemas.gates import KEY_GROUPS
 from penstock.schemas.quality_sums import BIN_EDGES, LARGEST, SCORE_BINS, QualitySums
 from penstock.schemas.summaries import FIXED_POINT
@@ -35,7 +35,7 @@ def cell_sums(losses: NDArray[np.float64], key_groups: NDArray[np.intp], grouped
         grouped: of the same rows.
     """
     rows = grouped.count(key_groups, KEY_GROUPS)
-    return list(map(CellSums, rows, grouped.halves(losses, key_groups, KEY_GROUPS)))
+    return list(map(CellSums, rows, carried(grouped.halves(losses, key_groups, KEY_GROUPS))))
 
 
 def _binary(outcomes: Outcomes, grouped: Grouped, config: LabelsConfig) -> list[QualitySums]:
@@ -64,9 +64,10 @@ def _multiclass(outcomes: Outcomes, grouped: Grouped, config: LabelsConfig) -> l
 
 def _regression(outcomes: Outcomes, grouped: Grouped, error_limit: float) -> list[QualitySums]:
     label, score = (np.clip(values, -LARGEST, LARGEST) for values in (outcomes.label, outcomes.score))
-    columns = (squared_errors(outcomes, error_limit), np.abs(errors(outcomes)), score, label)
+    error = errors(outcomes)
+    columns = (squares(error, error_limit), np.abs(error), score, label)
     sums = zip(grouped.rows().tolist(), *map(grouped.sum_large, columns), strict=True)
     return [
-        QualitySums(rows=count, squared_error=squares, absolute_error=absolute, score=scores, label=labels)
-        for count, squares, absolute, scores, labels in sums
+        QualitySums(rows=count, squared_error=squared, absolute_error=absolute, score=scores, label=labels)
+        for count, squared, absolute, scores, labels in sums
     ]

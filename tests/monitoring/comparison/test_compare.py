@@ -318,6 +318,8 @@ def test_huge_losses_stay_exact() -> None:
         )  # fmt: skip
         [cells] = found.cells.values()
         assert cells.losses.sum(0).tolist() == [sign * rows * 2**36, 0]
+        twice = merge_comparison(found, found).cells.values()
+        assert [one.losses.sum(0).tolist() for one in twice] == [[sign * rows * 2**37, 0]]
 
 
 def test_a_loss_that_the_task_does_not_know_is_refused() -> None:
