@@ -133,14 +133,14 @@ def test_the_quick_start(second_terminal: Person) -> None:
 def test_models_as_the_page_handles_them(second_terminal: Person) -> None:
     section = readme.section("Models")
     [code] = readme.blocks("python", section)
-    listed, show, alias, use, serving = readme.lines(section)
+    listed, show, alias, deploy, serving = readme.lines(section)
 
     second_terminal.runs("-", code=code)
 
     assert "fraud@2" in second_terminal.types(listed)
     assert "network:build" in second_terminal.types(show)
     assert "fraud@candidate is fraud@2" in second_terminal.types(alias)
-    assert second_terminal.types(use).startswith("fraud@2 answers fraud, revision 2")
+    assert second_terminal.types(deploy).startswith("fraud@2 answers fraud, revision 2")
     assert "more data" in second_terminal.types(serving)
 
 
