@@ -42,7 +42,7 @@ ENV PATH=/opt/penstock/bin:$PATH \
 USER penstock
 # The folder with penstock.toml and the model registry is mounted here.
 WORKDIR /project
-EXPOSE 6066 6067 6068
+EXPOSE 6066 6067 6068 6069
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['PENSTOCK_ADMIN__PORT']}/healthz\", timeout=4)"]

@@ -24,6 +24,10 @@ WATCH_FETCH_BYTES = 1 << 20
 """Small, so that one which catches up reads its partitions side by side: the judge sees them in event time."""
 
 
+PATIENCE_S = {"shadow": 24 * 3600.0}
+"""How long a worker may be busy with what it fetched before its group takes it for dead: a candidate may be slow."""
+
+
 def create_app(role: str, settings: Settings) -> BlockApp:
     """The Faust app of a role, ready to be run by `penstock.streams.worker`. Its id is the consumer group.
 
@@ -47,6 +51,7 @@ def create_app(role: str, settings: Settings) -> BlockApp:
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_rebalance_timeout=10.0,
+        broker_max_poll_interval=PATIENCE_S.get(role, 1_000.0),
         broker_request_timeout=15.0,
         broker_commit_interval=settings.delivery.commit_interval_ms / 1000,
         consumer_auto_offset_reset="earliest",

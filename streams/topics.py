@@ -179,6 +179,7 @@ async def require(settings: Settings, role: Role = "score") -> int:
         ),
         "watch": (topics.scored, topics.shadow_scores, topics.labels, topics.state, topics.summaries),
         "judge": (topics.summaries, topics.alerts, topics.state),
+        "shadow": (topics.scored, topics.shadow_scores, topics.state),
     }
     async with kafka.consumer(settings.kafka) as client:
         source, *others = used[role]

@@ -28,6 +28,7 @@ from penstock.models.key_templates import KeyTemplate
 from penstock.models.resolution import Reason
 from penstock.monitoring.metrics.judge import JudgeMetrics
 from penstock.monitoring.metrics.score import PipelineMetrics, ScoreMetrics
+from penstock.monitoring.metrics.shadow import ShadowMetrics
 from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.errors import PenstockError
@@ -248,7 +249,8 @@ def subclasses(base: type[PenstockError]) -> Iterator[type[PenstockError]]:
 
 
 @pytest.mark.parametrize(
-    ("role", "metrics"), [("score", ScoreMetrics), ("watch", WatchMetrics), ("judge", JudgeMetrics)]
+    ("role", "metrics"),
+    [("score", ScoreMetrics), ("watch", WatchMetrics), ("judge", JudgeMetrics), ("shadow", ShadowMetrics)],
 )
 def test_the_metrics_are_those_that_a_worker_counts(role: str, metrics: type[PipelineMetrics]) -> None:
     listed = {

@@ -61,6 +61,17 @@ def judge(config: ConfigOption = DEFAULT_CONFIG) -> None:
     _run("judge", config)
 
 
+@worker_app.command()
+def shadow(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Ask the candidates that are tried about what was scored, until SIGTERM or Ctrl-C.
+
+    Nobody waits for it, however slow a candidate is. Start as many as the scored log has partitions, or fewer.
+
+    Example: [bold]penstock worker shadow -c /etc/penstock/flights.toml[/bold]
+    """
+    _run("shadow", config)
+
+
 def _run(role: str, config: Path) -> NoReturn:
     settings = load_settings(config)
     # The imports below take seconds, in which there is nothing to finish yet.

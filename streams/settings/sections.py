@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from penstock.schemas.events import TimeUnit
 from penstock.streams.settings.errors import shown, without_credentials, wrong
 
-Role = Literal["score", "watch", "judge"]
+Role = Literal["score", "watch", "judge", "shadow"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """The agents, each an app and a consumer group of its own."""
 

@@ -1,0 +1,329 @@
+"""The shadow role: a Faust agent reads the scored log and asks candidates about the rows that it keeps.
+
+    scored ──► candidates ──► shadow-scores
+               (in a thread)
+
+Nobody waits for it: a candidate that is slow, or that fails, makes this role lag, and that is a metric. What it writes
+goes out in one transaction with the offsets that it was made from (`penstock.streams.checkpoints`), so that each row
+is there once. Without a candidate it passes the log by, unread: whoever is tried later begins at the present.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from mode import Service
+
+from penstock.models.registry import Registry
+from penstock.models.runtime import Runtime
+from penstock.monitoring.metrics.shadow import ShadowMetrics
+from penstock.monitoring.metrics.tally import Tally
+from penstock.schemas.operations import OperationalReading
+from penstock.schemas.records import ModelRef
+from penstock.schemas.scored import CorruptBlock, ScoredBlock, decode
+from penstock.streams import kafka as clients
+from penstock.streams import topics
+from penstock.streams.admin import AdminServer
+from penstock.streams.blocks import Block
+from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.control.follower import ControlFollower
+from penstock.streams.delivery import fatal
+from penstock.streams.readings import Readings, now_ms, worker_name
+from penstock.streams.settings import Settings
+from penstock.streams.shadowing.candidates import Candidates
+from penstock.streams.shadowing.lag import Lag
+from penstock.streams.shadowing.logged import FeaturesNotLogged
+from penstock.streams.shadowing.partition import STATE, Answer, PartitionShadow
+from penstock.streams.shadowing.scorer import Asked
+from penstock.streams.transport import BlockApp, BlockSchema
+
+log = logging.getLogger("penstock.shadow")
+
+WAITING_BYTES = 8 << 20
+"""So much is written before its time."""
+LAG_EVERY_S = 5.0
+NICENESS = 10
+"""Where this role shares a machine with those that serve, they come first."""
+
+
+def install(app: BlockApp, settings: Settings) -> None:
+    """Add the shadow role to an app."""
+    role = ShadowRole(app, settings)
+    app.start_first(role)
+    app.before_assigned, app.after_revoked = role.on_assigned, role.on_revoked
+    app.agent(app.topic(settings.topics.scored.name, schema=BlockSchema()), name="shadow")(role.take)
+
+
+@dataclass
+class Shadowed:
+    """A partition that this worker shadows.
+
+    next       the offset in the scored log after the last record that was taken; None: none was yet
+    committed  what the last checkpoint said of that
+    """
+
+    partition: PartitionShadow
+    lag: Lag
+    next: int | None = None
+    committed: int | None = None
+
+
+class ShadowRole(Service):
+    """Holds the candidates and the partitions that this worker shadows, and writes their checkpoints."""
+
+    def __init__(self, app: BlockApp, settings: Settings) -> None:
+        super().__init__()
+        self._app, self._settings, self._topics = app, settings, settings.topics
+        self.metrics = ShadowMetrics(settings.pipeline.name)
+        self._tally = Tally("shadow", worker_name(), now=now_ms())
+        self._readings = Readings(settings, self._reading)
+        self._admin = AdminServer(settings.admin.host, settings.admin.port_of("shadow"), self.metrics, self._not_ready)
+        self._follower = ControlFollower.of(settings)
+        self._checkpoints = Checkpoints.of(app, settings, "shadow")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidates")
+        self._candidates = Candidates(
+            self._load,
+            catalogue=settings.catalogue,
+            slices=settings.labels.slices,
+            metrics=self.metrics,
+            retire=self._retire,
+        )
+        self._shadowed: dict[int, Shadowed] = {}
+        self._unlogged: set[tuple[int, str]] = set()
+        """Partitions and candidates whose features are not logged there yet."""
+        self._failed: set[str] = set()
+        self._clients = AsyncExitStack()
+
+    async def on_start(self) -> None:
+        """Returns when the candidates are loaded; only then does the worker join its consumer group."""
+        await self.add_runtime_dependency(self._admin)
+        await self.add_runtime_dependency(self._checkpoints)
+        await self.add_runtime_dependency(self._readings)
+        log.info("Admin at %s", self._admin.address)
+        _give_way()
+        await topics.require(self._settings, "shadow")
+        await self._follower.start()
+        await self._candidates.follow(self._follower.current)
+        if self._candidates.scorer is None:
+            log.info("No candidate is tried: the scored log passes by unread")
+        self._reader = await self._clients.enter_async_context(clients.consumer(self._settings.kafka))
+
+    async def on_stop(self) -> None:
+        await self._follower.stop()
+        await self._clients.aclose()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _not_ready(self) -> str | None:
+        return None if self._shadowed else "no partition of the scored log is assigned to this worker"
+
+    def _reading(self) -> OperationalReading | None:
+        behind_ms = max((one.lag.behind_ms for one in self._shadowed.values()), default=0)
+        return self._tally.reading(now=now_ms(), partitions=sorted(self._shadowed), behind_ms=behind_ms)
+
+    # The candidates, as the control record says.
+
+    @Service.task
+    async def _follow_control(self) -> None:
+        async for control in self._follower:
+            await self._candidates.follow(control)
+
+    def _load(self, model: ModelRef) -> Runtime:
+        package = Registry(self._settings.registry_location).path(model)
+        from penstock.models.torch_runtime import load_runtime  # only now: most of the time nobody is tried
+
+        runtime = load_runtime(
+            package,
+            self._settings.catalogue,
+            device=self._settings.models.device,
+            max_rows=self._settings.window.max_rows,
+        )
+        gc.freeze()  # what torch brought with it stays: nobody need walk through it
+        return runtime
+
+    def _retire(self, close: Callable[[], None]) -> None:
+        self._thread.submit(close)  # behind what is being scored
+
+    # Partitions come and go.
+
+    async def on_assigned(self, assigned: set[TP]) -> None:
+        try:
+            await self._take_over(sorted(tp.partition for tp in assigned))
+        except Exception as error:
+            fatal(error)  # aiokafka would log it and go on, with partitions that nobody shadows
+
+    async def _take_over(self, partitions: list[int]) -> None:
+        states = await self._checkpoints.open(partitions)
+        shadowed = {number: Shadowed(PartitionShadow(number, state), Lag()) for number, state in states.items()}
+        await self._begin(shadowed)
+        self._shadowed = shadowed
+        self.metrics.partitions.set(len(partitions))
+        log.info("Shadowing partitions %s", ", ".join(map(str, partitions)))
+
+    async def _begin(self, shadowed: dict[int, Shadowed]) -> None:
+        """Say where to go on: at the present where nobody is tried; for the first time, at the control record's."""
+        idle, control = self._candidates.scorer is None, self._follower.current
+        unset = [self._place(number) for number, one in shadowed.items() if idle or one.partition.is_new]
+        if not unset:
+            return
+        offsets = await clients.end_offsets(self._reader, unset)
+        if not idle and control is not None:
+            found = await self._reader.offsets_for_times(dict.fromkeys(unset, control.time))
+            offsets |= {place: at.offset for place, at in found.items() if at is not None}
+        for place, offset in offsets.items():
+            await self._commit(shadowed[place.partition], offset)
+
+    async def on_revoked(self, revoked: set[TP]) -> None:
+        self._shadowed = {}
+        self.metrics.partitions.set(0)
+        self.metrics.forget_behind()
+        await self._checkpoints.close()
+
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topics.scored.name, partition)
+
+    # Asking.
+
+    async def take(self, stream: Any) -> None:
+        """The agent: runs of the scored log's records, from all partitions, as they come.
+
+        A block is acknowledged when it was taken; what is committed is said by the checkpoints alone.
+        """
+        async for event in stream.noack().events():
+            block: Block = event.value
+            one = self._shadowed.get(block.partition)
+            if one is not None and event.message.generation_id == self._app.consumer_generation_id:
+                await self._take(one, block)
+            event.ack()
+
+    async def _take(self, one: Shadowed, block: Block) -> None:
+        if self._candidates.scorer is None:
+            one.next = block.next_offset
+            one.lag.took(one.next, block.records[-1].timestamp)
+            return
+        for record in block.records:
+            one.lag.busy = True
+            answer = await self._ask(one, record)
+            if self._shadowed.get(block.partition) is not one:
+                return  # given away meanwhile: whoever has it now asks again
+            one.lag.busy = False
+            if answer is not None:
+                self._count(one, record.offset, answer)
+                one.partition.take(answer)
+            one.next = record.offset + 1
+            one.lag.took(one.next, record.timestamp, rows=0 if answer is None else answer.rows)
+            if one.partition.size > WAITING_BYTES:
+                await self._checkpoint(one)
+
+    async def _ask(self, one: Shadowed, record: Any) -> Answer | None:
+        """In the thread, so that heartbeats go on however slow a candidate is. None: nobody, or nothing, to ask."""
+        scorer = self._candidates.scorer
+        if scorer is None:
+            return None
+
+        def answer() -> Answer | None:
+            block = self._decoded(record, one.partition.partition)
+            return None if block is None else one.partition.answer(block, record.offset, scorer)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+
+    def _decoded(self, record: Any, partition: int) -> ScoredBlock | None:
+        try:
+            return decode(record.value, record.headers, place=f"{self._said(partition)}, offset {record.offset}")
+        except CorruptBlock as error:
+            self.metrics.count_corrupt()
+            log.error("%s Its rows are missing from the comparison.", error)
+            return None
+
+    def _said(self, partition: int) -> str:
+        return f"{self._topics.scored.name}, partition {partition}"
+
+    def _count(self, one: Shadowed, record: int, answer: Answer) -> None:
+        self.metrics.count_taken(answer.rows)
+        self._tally.window(rows=answer.rows)
+        for asked in answer.asked:
+            self.metrics.count_rows(
+                asked.model, asked.rows,
+                non_finite=asked.non_finite, failed=asked.failed, seconds=asked.took_us / 1e6,
+            )  # fmt: skip
+            self._tell(one, record, asked)
+        for error in answer.too_large:
+            log.error("%s It is missing from the comparison.", error)
+        self.metrics.count_too_large(len(answer.too_large))
+
+    def _tell(self, one: Shadowed, record: int, asked: Asked) -> None:
+        """Once, not for each record: that a candidate fails, and where its features are not logged, and then are."""
+        partition = one.partition.partition
+        if asked.failure is not None and asked.model not in self._failed:
+            self._failed.add(asked.model)
+            log.warning(
+                "%s fails on some rows; they count as not finite. The first: %s: %s",
+                asked.model, type(asked.failure).__name__, asked.failure,
+            )  # fmt: skip
+        if asked.lacking:
+            self.metrics.count_unlogged(asked.model, asked.unlogged)
+            if (partition, asked.model) not in self._unlogged:
+                self._unlogged.add((partition, asked.model))
+                end = max(self._app.end_of(TP(self._topics.scored.name, partition)) or 0, record + 1)
+                place = f"{self._said(partition)}, offset {record}"
+                log.warning("%s", FeaturesNotLogged(asked.model, asked.lacking, place, end=end))
+        elif (partition, asked.model) in self._unlogged:
+            self._unlogged.discard((partition, asked.model))
+            log.info("%s has the features of %s from offset %d on", self._said(partition), asked.model, record)
+
+    # Checkpoints.
+
+    @Service.task
+    async def _write_checkpoints(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self._settings.watch.checkpoint_s)
+            for one in list(self._shadowed.values()):
+                await self._checkpoint(one)
+
+    async def _checkpoint(self, one: Shadowed) -> None:
+        if one.next is not None and one.next != one.committed:
+            await self._commit(one, one.next)
+
+    async def _commit(self, one: Shadowed, offset: int) -> None:
+        number, topic = one.partition.partition, self._topics.shadow_scores.name
+        outputs = [Output(topic, number, (None, *record)) for record in one.partition.drained()]
+        if (state := one.partition.change()) is not None:
+            outputs.append(self._checkpoints.state_output(number, STATE, state))
+        if await self._checkpoints.commit(number, outputs, {self._place(number): offset}):
+            one.committed = offset
+
+    # Lag.
+
+    @Service.task
+    async def _measure_lag(self) -> None:
+        while not self.should_stop:
+            await self.sleep(LAG_EVERY_S)
+            shadowed = dict(self._shadowed)
+            try:
+                ends = await clients.end_offsets(self._reader, [self._place(number) for number in shadowed])
+            except KafkaError as error:
+                log.warning("How far this worker lags is not known: %s. Trying again.", error)
+                continue
+            for place, end in ends.items():
+                one = shadowed[place.partition]
+                one.lag.measure(end, now=now_ms())
+                if self._shadowed.get(place.partition) is one:
+                    behind_s = one.lag.behind_ms / 1000
+                    self.metrics.show_behind(place.partition, events=one.lag.events, seconds=behind_s)
+
+
+def _give_way() -> None:
+    os.nice(NICENESS)
+    with suppress(OSError):  # where Linux groups processes by session, niceness counts within each group only
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
