@@ -1,4 +1,4 @@
-"""One partition of watch and the shadow scores: what is compared, once and again, and how long labels are kept for it."""
+"""One partition of watch and the shadow scores: what is compared, when, and how long labels are kept for it."""
 
 from __future__ import annotations
 
