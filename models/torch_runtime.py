@@ -92,8 +92,14 @@ class TorchRuntime:
         return self._padding
 
     def score(self, columns: Columns) -> Scores:
-        """The scores of any number of rows; windows larger than `max_rows` are scored in parts."""
-        outputs = self.outputs(columns)
+        """The scores of any number of rows; windows larger than `max_rows` are scored in parts.
+
+        Raises MemoryError where the device has too little memory for a window.
+        """
+        try:
+            outputs = self.outputs(columns)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
         if self.signature.output.kind == "classes":
             return Scores(outputs.max(axis=1), outputs, np.logical_and.reduce(np.isfinite(outputs), axis=1))
         score = outputs[:, 0]

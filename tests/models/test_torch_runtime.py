@@ -171,3 +171,14 @@ def test_the_same_code_runs_on_cuda(package: Path, catalogue: Catalogue, runtime
     there = load_runtime(package, catalogue, device="cuda", max_rows=256)
     assert there.bit_stable
     np.testing.assert_allclose(there.score(flights).score, runtime.score(flights).score, rtol=1e-4, atol=1e-5)
+
+
+class Hungry(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+def test_a_device_without_enough_memory_is_a_memory_error() -> None:
+    hungry = TorchRuntime(Hungry(), PLAIN, LAYOUT, model=ModelRef("hungry", 1), max_rows=256)
+    with pytest.raises(MemoryError, match="Tried to allocate"):
+        hungry.score(numbers(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.schemas.predictions import PredictionEncoder
+from penstock.schemas.predictions import Answered, PredictionEncoder
 from penstock.schemas.records import ModelRef, Prediction, Source
 
 FEATURES = ("distance", 'odd "name"\n', "wind", *(f"f{i}" for i in range(10)))
@@ -37,21 +38,22 @@ PREDICTIONS = st.integers(0, 3).flatmap(
 )
 
 
-def encode(predictions: list[Prediction], *, encoder: PredictionEncoder) -> list[bytes]:
+def arguments(predictions: list[Prediction]) -> dict[str, Any]:
+    """Columns of what differs from row to row."""
     scores = [prediction.scores for prediction in predictions if prediction.scores is not None]
-    return encoder.encode(
-        ModelRef('delay "é"', 3),
-        "champion",
-        7,
-        ids=[prediction.id for prediction in predictions],
-        score=np.array([prediction.score for prediction in predictions], np.float32),
-        scores=np.array(scores, np.float32) if scores else None,
-        event_times=np.array([prediction.event_time for prediction in predictions], np.int64),
-        partition=5,
-        offsets=np.array([prediction.source.offset for prediction in predictions], np.int64),
-        defaulted=np.array([[name in p.defaulted for name in FEATURES] for p in predictions], bool),
-        fallback="queueing delay",
-    )
+    return {
+        "ids": [prediction.id for prediction in predictions],
+        "score": np.array([prediction.score for prediction in predictions], np.float32),
+        "scores": np.array(scores, np.float32) if scores else None,
+        "event_times": np.array([prediction.event_time for prediction in predictions], np.int64),
+        "partition": 5,
+        "offsets": np.array([prediction.source.offset for prediction in predictions], np.int64),
+        "defaulted": np.array([[name in p.defaulted for name in FEATURES] for p in predictions], bool),
+    }
+
+
+def encode(predictions: list[Prediction], *, encoder: PredictionEncoder) -> list[bytes]:
+    return encoder.encode(ModelRef('delay "é"', 3), "champion", 7, **arguments(predictions), fallback="queueing delay")
 
 
 def as_float32(prediction: Prediction) -> Prediction:
@@ -67,6 +69,29 @@ def test_the_bytes_mean_what_the_record_means(predictions: list[Prediction]) -> 
     assert [as_float32(msgspec.json.decode(value, type=Prediction)) for value in values] == predictions
     for value, prediction in zip(values, predictions, strict=True):
         assert json.loads(value).keys() == json.loads(msgspec.json.encode(prediction)).keys()
+
+
+@given(PREDICTIONS, st.data(), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_rows_of_several_models_are_those_of_each(
+    predictions: list[Prediction], data: st.DataObject, many: bool
+) -> None:
+    predictions = predictions * (8 if many else 1)
+    origins = (
+        Answered("champion", ModelRef('delay "é"', 3), "queueing delay"),
+        Answered("canary", ModelRef("delay", 4)),
+        Answered("fallback", ModelRef("small", 1), "failed"),
+    )
+    codes = data.draw(st.lists(st.integers(0, 2), min_size=len(predictions), max_size=len(predictions)))
+    encoder = PredictionEncoder(FEATURES)
+    columns = arguments(predictions)
+
+    mixed = encoder.encode_mixed(origins, np.array(codes, np.int32), 7, **columns)
+
+    for code, origin in enumerate(origins):
+        alone = encoder.encode(origin.model, origin.variant, 7, **columns, fallback=origin.fallback)
+        rows = [row for row, other in enumerate(codes) if other == code]
+        assert [mixed[row] for row in rows] == [alone[row] for row in rows]
 
 
 def one(score: float, id: str = "a") -> bytes:

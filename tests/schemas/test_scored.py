@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from dataclasses import fields, replace
 from typing import Any
@@ -22,6 +23,7 @@ from penstock.schemas.scored import (
     decode,
     encode,
 )
+from penstock.schemas.scored_joining import join
 from penstock.schemas.topics import SCORED_RECORD_LIMIT
 
 FULL = Layout(("distance", "score"), ("seats", "holiday"), ("origin", "tail"), (("legs", 2),))
@@ -61,6 +63,7 @@ def block(rows: int = 5, *, layout: Layout = FULL, outputs: int = 0, aged: tuple
         scored_at=1_357_034_400_000,
         runtime="torch 2.15, CPU",
         sizes=rng.integers(0, 9_000, rows).astype(np.int32),
+        took_us=20 * rows,
     )
 
 
@@ -106,11 +109,30 @@ def test_a_block_comes_back_as_it_went_in(rows: int, outputs: int, names: set[st
     assert_equal(decode(record.value, record.headers), original)
 
 
-def test_records_of_before_sizes_were_written_read_back_without() -> None:
-    before = replace(block(5), sizes=None)
+def test_records_of_before_sizes_and_times_were_written_read_back_without() -> None:
+    before = replace(block(5), sizes=None, took_us=None)
     record = only(encode(before))
     assert "size" not in pa.ipc.open_stream(record.value).read_all().column_names
     assert_equal(decode(record.value, record.headers), before)
+    batch = pa.ipc.open_stream(record.value).read_next_batch()
+    metadata = json.loads(batch.schema.metadata[b"penstock"])
+    del metadata["took_us"]
+    sink = pa.BufferOutputStream()
+    older = batch.replace_schema_metadata({b"penstock": json.dumps(metadata).encode()})
+    with pa.ipc.new_stream(sink, older.schema) as writer:
+        writer.write_batch(older)
+    value = sink.getvalue().to_pybytes()
+    assert_equal(decode(value, sealed(value)), before)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_joined_blocks_add_their_times_up_and_parts_share_theirs_out(rows: list[int]) -> None:
+    together = join([block(count) for count in rows])
+    assert together.took_us == 20 * sum(rows)
+    halves = together.take(slice(0, 1)), together.take(slice(1, None))
+    assert [half.took_us for half in halves] == [20, 20 * (sum(rows) - 1)]
+    assert join([block(2), replace(block(2), took_us=None)]).took_us is None
 
 
 def test_no_rows_make_no_record() -> None:

@@ -38,7 +38,7 @@ def test_it_turns_only_after_a_whole_stretch_on_the_other_side(steps: list[tuple
     since = 0  # of the first value since it turned last
     for place, state in enumerate(states):
         crossed = [value < 3 if before else value > 7 for value in values[since : place + 1]]
-        begun = place + 1 - (crossed[::-1] + [False]).index(False)  # of the run that ends here
+        begun = place + 1 - [*crossed[::-1], False].index(False)  # of the run that ends here
         lasted = times[place] - times[begun] if begun <= place else -1
         assert state == (before != (lasted >= (6 if before else 4)))
         if state != before:

@@ -15,6 +15,7 @@ from penstock.streams.scoring import inference
 from penstock.streams.scoring.inference import INLINE_S, STALL_S, STALLS, Inference
 
 ROWS = Columns.missing(Layout(), 8)
+TIMED = ModelRef("timed", 1)
 HERE = threading.current_thread().name
 
 
@@ -36,7 +37,7 @@ class Model:
     """Takes the time that the test says; remembers in which threads it was called."""
 
     clock: Clock
-    model: ModelRef = ModelRef("timed", 1)
+    model: ModelRef = TIMED
     computes: float = 0.0
     waits: float = 0.0
     inline: list[bool] = field(default_factory=list)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from answering import CANARY_2, SMALL, Model, control, serving
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.models.features import Catalogue, Feature
@@ -18,9 +20,9 @@ from penstock.models.row_failures import score_apart
 from penstock.models.runtime import Scores
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.columns import Columns, FeatureType
-from penstock.schemas.control import Control
 from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.json_events import JsonCodec
+from penstock.schemas.keys import hash_keys
 from penstock.schemas.records import ModelRef
 from penstock.schemas.scored import decode
 from penstock.schemas.topics import Topics
@@ -67,7 +69,7 @@ class Doubling:
     def close(self) -> None: ...
 
 
-ALONE = Serving(5, Routing(Control("test", 5, MODEL, "", "", 0)), (Doubling(),))
+ALONE = serving(control(5, MODEL), Doubling())
 
 
 async def scored(
@@ -76,14 +78,14 @@ async def scored(
     *,
     log_scored: bool = True,
     metrics: ScoreMetrics | None = None,
-    serving: Serving | None = None,
+    serving: Serving = ALONE,
     automation: Automation = FULL,
 ) -> list[Records]:
     metrics = metrics or ScoreMetrics("test")
     codec = JsonCodec(CATALOGUE.event_schema(id="id"))
     scoring = Scoring(codec=codec, catalogue=CATALOGUE, store=NoFeatures(), metrics=metrics)
     inference = Inference()
-    window = await Answering(inference, metrics).answer(await scoring.prepare(runs, records), serving or ALONE)
+    window = await Answering(inference, metrics).answer(await scoring.prepare(runs, records), serving)
     inference.shutdown()
     encoder = OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored, automation=automation)
     made = encoder.encode(window)
@@ -128,6 +130,7 @@ EVENTS = st.one_of(
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=30), st.integers(0, 30))
+@settings(deadline=None)
 async def test_every_event_ends_in_one_topic_of_its_own_partition_in_order(
     values: list[bytes | None], cut: int
 ) -> None:
@@ -217,3 +220,93 @@ def test_bad_rows_are_found_in_few_calls(xs: list[float]) -> None:
     assert sorted(failures) == [row for row, x in enumerate(xs) if x == 13]
     assert np.array_equal(scores.finite, np.array(xs) != 13)
     assert len(model.calls) <= 1 + 2 * len(failures) * (1 + len(xs).bit_length())
+
+
+# Who answered, and who may act on it
+
+NEGATING = Model(SMALL, lambda x: -x)
+
+
+def predicted(records: Records, topic: str = "test.predictions") -> list[dict[str, Any]]:
+    return [json.loads(value or b"") for _, value, _ in records[topic]]
+
+
+@pytest.mark.parametrize("count", [9, 90])
+async def test_predictions_and_the_log_say_which_variant_and_model_answered(count: int) -> None:
+    record = control(6, MODEL, canary=CANARY_2, share=0.5, fallback=SMALL)
+    models = Doubling(), Model(CANARY_2, lambda x: 3 * x), NEGATING
+    events = [replace(event(n, n - 3), key=b"key-%d" % n) for n in range(count)]
+    routing = Routing(record)
+    codes = routing.route(hash_keys([one.key for one in events], count), Columns.missing(CATALOGUE.layout, count))
+    expected: list[tuple[str, str, int, str | None, float]] = []
+    for n, code in enumerate(codes):
+        if routing.variants[code] == "canary":
+            expected.append(("canary", "sum", 2, None, 3.0 * (n - 3)))
+        elif n in (0, 1, 2, 16):
+            expected.append(("fallback", "small", 1, "failed" if n == 16 else "not_finite", -(n - 3.0)))
+        else:
+            expected.append(("champion", "doubling", 2, None, 2.0 * (n - 3)))
+
+    [records] = await scored(one_run(events), events, serving=serving(record, *models))
+
+    assert [
+        (one["variant"], one["model"], one["version"], one["fallback"], one["score"]) for one in predicted(records)
+    ] == expected
+    assert {one["routing_revision"] for one in predicted(records)} == {6}
+    [(_, value, headers)] = records["test.scored"]
+    block = decode(value, headers)
+    assert block.variants.decoded() == [variant for variant, *_ in expected]
+    assert block.models.decoded() == [f"{model}@{version}" for _, model, version, *_ in expected]
+    assert len(set(block.variants.values)) == len(block.variants.values)
+    assert block.took_us is not None
+
+
+async def test_a_dead_letter_names_the_model_that_failed_and_the_fallback_that_did_no_better() -> None:
+    record = control(6, MODEL, fallback=SMALL)
+    models = Doubling(), Model(SMALL, fails=ValueError("nor I"))
+    events = [event(0, 1), event(1, 13)]
+    [records] = await scored(one_run(events), events, serving=serving(record, *models))
+    [letter] = (DeadLetter.from_record(*d) for d in records["test.dead-letters"])
+    assert letter.message == "doubling@2 failed: ValueError: thirteen; nor did the fallback small@1 score it"
+    assert letter.model == "doubling@2"
+
+
+EIGHT = [event(n, n) for n in range(8)]
+"""Their scores are 0, 2, … 14."""
+
+
+async def test_scores_in_the_abstain_band_go_to_people_and_nowhere_else() -> None:
+    metrics = ScoreMetrics("test")
+    automation = Automation("partial", (4.0, 8.0))
+    [records] = await scored(one_run(EIGHT), EIGHT, automation=automation, metrics=metrics)
+    assert [one["score"] for one in predicted(records)] == [0, 2, 10, 12, 14]
+    assert [one["score"] for one in predicted(records, "test.review")] == [4, 6, 8]
+    assert {dict(headers)["penstock-review"] for _, _, headers in records["test.review"]} == {b"abstain"}
+    assert not any("penstock-review" in dict(headers) for _, _, headers in records["test.predictions"])
+    [(_, value, headers)] = records["test.scored"]
+    assert decode(value, headers).rows == 8
+    told = metrics.exposition().decode()
+    assert 'penstock_reviews_total{pipeline="test",reason="abstain"} 3.0' in told
+    assert 'penstock_predictions_total{pipeline="test"} 8.0' in told
+
+
+async def test_where_the_model_assists_people_review_everything() -> None:
+    [records] = await scored(one_run(EIGHT), EIGHT, automation=Automation("assist"))
+    assert predicted(records) == []
+    assert [one["id"] for one in predicted(records, "test.review")] == [f"e{n}" for n in range(8)]
+    assert {dict(headers)["penstock-review"] for _, _, headers in records["test.review"]} == {b"assist"}
+
+
+async def test_a_shadow_of_people_tells_nobody_what_it_would_have_said_but_the_log() -> None:
+    metrics = ScoreMetrics("test")
+    events = [*EIGHT, event(8, 13)]
+    [records] = await scored(one_run(events), events, automation=Automation("shadow_people"), metrics=metrics)
+    assert predicted(records) == []
+    assert "test.review" not in records
+    assert len(records["test.dead-letters"]) == 1
+    [(_, value, headers)] = records["test.scored"]
+    assert decode(value, headers).score.tolist() == [2.0 * n for n in range(8)]
+    told = metrics.exposition().decode()
+    assert 'penstock_withheld_rows_total{pipeline="test"} 8.0' in told
+    assert 'penstock_predictions_total{pipeline="test"} 0.0' in told
+    assert 'penstock_events_total{pipeline="test"} 9.0' in told
