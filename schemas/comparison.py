@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from penstock.schemas.quality_sums import BIN_EDGES, QualitySums, merge_sums
 from penstock.schemas.summaries import FIXED_POINT, hull
 
+_FRACTION = FIXED_POINT.bit_length() - 1
+
 _UP = 10.0 ** (np.arange(-48, 49) / 8)
 DIFFERENCE_EDGES = np.concatenate((-_UP[::-1], _UP))
 """[194] edges of the histogram of differences, of either sign: eight bins a decade from 1e-6 to 1e6."""
@@ -148,7 +150,7 @@ def carried(halves: NDArray[np.int64]) -> NDArray[np.int64]:
     [[2, 5]]
     """
     wholes, fractions = halves[..., 0], halves[..., 1]
-    return np.stack((wholes + fractions // FIXED_POINT, fractions % FIXED_POINT), axis=-1)
+    return np.stack((wholes + (fractions >> _FRACTION), fractions & (FIXED_POINT - 1)), axis=-1)
 
 
 def merge_by(
