@@ -15,7 +15,7 @@ from penstock.schemas.quality import QualitySummary, decode_quality
 from penstock.schemas.records import SCHEMA_HEADER
 from penstock.schemas.summaries import Summary, decode_summary
 
-Kind = Literal["summary", "quality", "operations", "acknowledgement", "unknown"]
+Kind = Literal["summary", "quality", "comparison", "operations", "acknowledgement", "unknown"]
 
 
 class _Snapshot(msgspec.Struct):
@@ -46,6 +46,8 @@ class JudgeInputs:
                 return "summary"
             case b"quality":
                 return "quality"
+            case b"comparison":
+                return "comparison"
             case b"operations":
                 return "operations"
             case b"acknowledgement":
@@ -81,6 +83,8 @@ class JudgeInputs:
                 return self._tell(self._summaries.pass_time(written), qualities)
             case _ if again:
                 return []
+            case "comparison":  # of no signal: what follows from it is for gates
+                return self._pass_time(written)
             case "operations":
                 reading = decode_reading(value, headers, place=place)
                 return [*self._pass_time(written), *self._judge.operations(reading)]

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from paired_rows import candidate, paired_rows
+
+from penstock.monitoring.comparison.compare import compare
 from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
 from penstock.monitoring.judging.inputs import JudgeInputs
 from penstock.monitoring.judging.judge import Judge
 from penstock.schemas.alerts import Acknowledgement, Alert, encode_acknowledgement
+from penstock.schemas.comparison_wire import encode_comparison
 from penstock.schemas.operations import OperationalReading, encode_reading
 from penstock.schemas.summaries import Summary, encode_summary
 
@@ -62,3 +66,12 @@ def test_what_waits_comes_again_and_what_was_taken_is_not_taken_twice() -> None:
         second.restore(first.snapshot())
         assert told + take(second, records, first.resume(stop)) == undisturbed
     assert first.resume(len(records)) == len(records), "time has passed: nothing waits any more"
+
+
+def test_a_comparison_is_no_signal() -> None:
+    compared = compare(
+        paired_rows([0.2] * 4, candidate([0.9] * 4)), LabelsConfig(), segment=0, part=0, complete=True, watermark=0
+    )
+    value, headers = encode_comparison(compared)
+    assert JudgeInputs.kind_of(headers) == "comparison"
+    assert new_inputs().take(value, headers, offset=0, written=0) == []
