@@ -49,7 +49,7 @@ class Routing:
         """Those that an event may go to, the champion first; `route` gives their places."""
         self.sole: bool = len(self.variants) == 1
         """Every event goes to the champion: nobody need ask."""
-        codes = {variant: code for code, variant in enumerate(self.variants)}
+        codes = {variant: np.int32(code) for code, variant in enumerate(self.variants)}
         # Backwards: who comes first has the last word.
         self._rules = [(_Condition.of(rule), codes[rule.variant]) for rule in reversed(control.rules)]
         self._draws = [
@@ -66,10 +66,10 @@ class Routing:
         """
         codes = np.zeros(len(hashes), np.int32)
         for draw, arms in self._draws:
-            taken = draw.taken(hashes)
-            codes[taken] = arms[draw.places(hashes[taken])]
+            # For all rows, also those that do not take part: choosing them costs more.
+            codes = np.where(draw.taken(hashes), arms[draw.places(hashes)], codes)
         for condition, code in self._rules:
-            codes[condition.fits(hashes, columns)] = code
+            codes = np.where(condition.fits(hashes, columns), code, codes)
         return codes
 
 
@@ -153,10 +153,14 @@ class _Draw(NamedTuple):
         return within(hashes, self.name, self.share)
 
     def places(self, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
-        """[rows] in `arms`, of keys that take part."""
+        """[rows] in `arms`, for keys that take part; [1], for all of them, where there is one arm."""
         if len(self.arms) == 1:
-            return np.zeros(len(hashes), np.intp)
-        return np.searchsorted(self.bounds, points(hashes, f"{self.name}/arms"), side="right")
+            return np.zeros(1, np.intp)
+        drawn = points(hashes, f"{self.name}/arms")
+        places = np.zeros(len(hashes), np.intp)
+        for bound in self.bounds:  # they are few: quicker than a search
+            places += drawn >= bound
+        return places
 
 
 @dataclass(frozen=True, slots=True)

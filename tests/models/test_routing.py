@@ -80,6 +80,13 @@ def test_a_greater_share_moves_no_key_off_its_arm(name: str, arms: dict[str, flo
     assert (more[had_an_arm] == less[had_an_arm]).all()
 
 
+def test_the_order_in_which_arms_are_written_does_not_matter() -> None:
+    """A record is written again by whoever changes it, and JSON does not say in which order."""
+    one, other = (answers(control(Experiment("x", 1.0, arms))) for arms in ({"a": 1.0, "b": 2.0}, {"b": 2.0, "a": 1.0}))
+
+    assert (one == other).all()
+
+
 def test_the_control_group_stays_the_control_group() -> None:
     """`champion` as an arm looks like no arm at all: those who have it must not get another as the share grows."""
     experiment = Experiment("price", 1.0, {"champion": 1.0, "a": 1.0})
