@@ -17,7 +17,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -119,34 +118,32 @@ def window() -> Columns:
 def independence(keys: int) -> dict[str, NDArray[np.float64]]:
     """What was tested → the p-value of each pair."""
     hashes = hash_keys((f"customer-{number}".encode() for number in range(keys)), keys)
-    drawn = {name: points(hashes, name) for name in EXPERIMENTS}
-    arms = {name: points(hashes, f"{name}/arms") for name in EXPERIMENTS}
-    pairs = list(combinations(EXPERIMENTS, 2))
-    taking_part = [
-        chi_squared_p(within(hashes, one, share), within(hashes, other, share))
-        for share in SHARES
-        for one, other in pairs
-    ]
+    drawn, arms = (
+        np.array([points(hashes, name + salt) for name in EXPERIMENTS], np.float64) for salt in ("", "/arms")
+    )
+    correlations = np.corrcoef(drawn, arms)
+    count = len(EXPERIMENTS)
+    pairs = np.triu_indices(count, 1)
     return {
-        "who takes part in both, chi²": np.array(taking_part),
-        "points of two, correlation": np.array([correlation_p(drawn[one], drawn[other]) for one, other in pairs]),
-        "share and arm of one, correlation": np.array([correlation_p(drawn[name], arms[name]) for name in EXPERIMENTS]),
+        "who takes part in both, chi²": np.concatenate([overlap_p(hashes, share)[pairs] for share in SHARES]),
+        "points of two, correlation": correlation_p(correlations[pairs], keys),
+        "share and arm of one, correlation": correlation_p(np.diagonal(correlations, count), keys),
     }
 
 
-def chi_squared_p(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> float:
-    """Pearson's test of a two-by-two table, 1 degree of freedom."""
-    rows, both = len(left), int(np.count_nonzero(left & right))
-    ones, others = int(np.count_nonzero(left)), int(np.count_nonzero(right))
-    difference = rows * both - ones * others
-    statistic = rows * difference**2 / (ones * others * (rows - ones) * (rows - others))
-    return math.erfc(math.sqrt(statistic / 2))
+def overlap_p(hashes: NDArray[np.uint64], share: float) -> NDArray[np.float64]:
+    """[experiments, experiments] by Pearson's test of the two-by-two table of who takes part, 1 degree of freedom."""
+    taken = np.array([within(hashes, name, share) for name in EXPERIMENTS], np.float64)
+    rows, both = len(hashes), taken @ taken.T
+    ones = np.diagonal(both)
+    spread = ones * (rows - ones)
+    statistic = rows * (rows * both - np.outer(ones, ones)) ** 2 / np.outer(spread, spread)
+    return np.asarray(2 * ndtr(-np.sqrt(statistic)))
 
 
-def correlation_p(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> float:
+def correlation_p(r: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
     """Of no correlation, two-sided; of so many rows r is normal with variance 1 / rows."""
-    r = float(np.corrcoef(left.astype(np.float64), right.astype(np.float64))[0, 1])
-    return float(2 * ndtr(-abs(r) * math.sqrt(len(left))))
+    return np.asarray(2 * ndtr(-np.abs(r) * math.sqrt(rows)))
 
 
 def uniformity(p: NDArray[np.float64]) -> float:
