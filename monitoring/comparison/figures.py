@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from math import copysign, sqrt
 from typing import Any, TypeVar
 
@@ -89,18 +90,23 @@ class PairFigures(msgspec.Struct, frozen=True, kw_only=True):
     slices: dict[str, Figures]
 
 
-def figures(merged: ComparisonSummary, config: LabelsConfig) -> list[PairFigures]:
+def figures(
+    merged: ComparisonSummary, config: LabelsConfig, *, sensitive: AbstractSet[str] = frozenset()
+) -> list[PairFigures]:
     """Of each candidate and served model in `merged`, those with the most rows first.
 
     Args:
         merged: comparisons of any number of segments, those at once and those at maturity merged.
         config: the task.
+        sensitive: features whose slices are left out.
     """
     pairs = _over_buckets(merge_pair_sums, merged.pairs)
     labelled = _over_buckets(merge_labelled, merged.labelled)
     by_pair: defaultdict[Pair, dict[str, Figures]] = defaultdict(dict)
     for candidate, served, name in sorted(pairs.keys() | labelled.keys()):
         group = candidate, served, name
+        if name.partition("=")[0] in sensitive:
+            continue
         by_pair[candidate, served][name] = _figures(pairs.get(group), labelled.get(group), config.task)
     found = [
         PairFigures(
