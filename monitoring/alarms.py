@@ -8,7 +8,7 @@ import msgspec
 
 Family = Literal[
     "data_drift", "joint_drift", "score_drift", "concept_drift", "quality", "fairness", "labels", "volume", "freshness",
-    "numerics", "operations",
+    "numerics", "operations", "rollout",
 ]  # fmt: skip
 """What kind of trouble: alarms of one family and model that come close together have one cause and are one alert."""
 

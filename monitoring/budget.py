@@ -26,8 +26,10 @@ WEIGHTS: dict[Family, float] = {
     "freshness": 0.05,
     "numerics": 0.03,
     "operations": 0.0,
+    "rollout": 0.0,
 }
-"""How much each family is worth: most of it to where most signals are. Operations go by fixed rules, not by tests."""
+"""How much each family is worth: most of it to where most signals are. Operations go by fixed rules, not by tests, and
+rollouts have an alpha of their own."""
 
 
 def shares(signals: Mapping[Family, int], weights: Mapping[Family, float] = WEIGHTS) -> dict[Family, float]:

@@ -1,8 +1,9 @@
 """The judge role: a Faust agent reads the summaries, one ordered topic, and raises alerts.
 
-What the judge concludes depends on that topic alone: no clock, no other input. So a restarted judge, whose state comes
-back with the offset where it ends, comes to the same alerts. They go to the alert topic in one transaction with both,
-and to the other sinks once that is committed.
+What the judge concludes of the stream depends on that topic alone, and what it concludes of a rollout on the control
+record beside it: no clock, no other input. So a restarted judge, whose state comes back with the offset where it ends,
+comes to the same alerts and looks. They go to their topics in one transaction with both; once that is committed, alerts
+go to the other sinks, and a verdict on a rollout in automatic mode is carried out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from penstock.monitoring.judging.inputs import JudgeInputs
 from penstock.monitoring.judging.judge import Judge
 from penstock.monitoring.metrics.judge import JudgeMetrics
 from penstock.monitoring.metrics.tally import Tally
+from penstock.monitoring.rollouts.judge import RolloutJudge
 from penstock.schemas.alerts import Alert, encode_alert
+from penstock.schemas.control import Control
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.operations import OperationalReading
 from penstock.streams import topics
@@ -28,6 +31,8 @@ from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.delivery import fatal
+from penstock.streams.judging.acting import Actor
+from penstock.streams.judging.verdicts import decided
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.settings import Settings
 from penstock.streams.sinks.sinks import AlertSinks
@@ -37,10 +42,11 @@ from penstock.streams.watching.reference import References
 log = logging.getLogger("penstock.judge")
 
 PARTITION = 0
-"""The summaries topic has one partition, and so has the alert topic."""
+"""The summaries topic has one partition, and so have those of alerts and decisions."""
 
 STATE_EVERY = 5
-"""A checkpoint without alerts may wait for so many of the role's rounds: the state is larger than what it judges."""
+"""A checkpoint without alerts and looks may wait for so many of the role's rounds: the state is larger than
+what it judges."""
 
 
 def install(app: BlockApp, settings: Settings) -> None:
@@ -64,6 +70,7 @@ class JudgeRole(Service):
         self._readings = Readings(settings, self._reading)
         self._checkpoints = Checkpoints.of(app, settings, "judge")
         self._sinks = AlertSinks.of(settings.alerts, count=self.metrics.count_told)
+        self._actor = Actor(settings, self._follow)
         self._inputs: JudgeInputs | None = None
         self._alerts: list[Alert] = []
         self._next = self._committed = 0
@@ -75,6 +82,7 @@ class JudgeRole(Service):
         await self.add_runtime_dependency(self._readings)
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "judge")
+        await self.add_runtime_dependency(self._actor)
 
     async def on_stop(self) -> None:
         await self._sinks.close()
@@ -98,18 +106,28 @@ class JudgeRole(Service):
     async def _take_over(self) -> None:
         state = (await self._checkpoints.open([PARTITION]))[PARTITION]
         settings = self._settings
+        sensitive = frozenset(feature.name for feature in settings.catalogue.features if feature.sensitive)
         judge = Judge(
             settings.drift.config(settings.watch),
             settings.labels.config(),
             settings.alerts.config(),
             pipeline=settings.pipeline.name,
             profile=self._references.profile,
-            sensitive=[feature.name for feature in settings.catalogue.features if feature.sensitive],
+            sensitive=sensitive,
         )
-        inputs = JudgeInputs(judge)
+        rollouts = RolloutJudge(
+            settings.rollout.config(),
+            settings.labels.config(),
+            idle_s=_IDLE_SEGMENTS * settings.watch.segment_max_s,
+            sensitive=sensitive,
+        )
+        inputs = JudgeInputs(judge, rollouts)
         if snapshot := joined(state):
             inputs.restore(snapshot)
         self._inputs = inputs
+        if self._actor.control is not None:
+            self._follow(self._actor.control)
+        self._actor.act(rollouts.pending)
         self.metrics.show_open(judge.open)
         self._alerts, self._next, self._committed = [], 0, 0
         self._parts = len(state)
@@ -117,7 +135,13 @@ class JudgeRole(Service):
 
     async def on_revoked(self, revoked: set[TP]) -> None:
         self._inputs = None
+        self._actor.act(None)
         await self._checkpoints.close()
+
+    def _follow(self, control: Control) -> None:
+        if self._inputs is not None:
+            self._inputs.follow(control)
+            self.metrics.show_rollout(control.rollout)
 
     # Judging.
 
@@ -155,17 +179,22 @@ class JudgeRole(Service):
         while not self.should_stop:
             await self.sleep(self._settings.watch.checkpoint_s / 2)
             self._rounds += 1
-            if self._inputs is not None and (self._alerts or self._rounds % STATE_EVERY == 0):
-                await self._checkpoint(self._inputs)
+            inputs = self._inputs
+            if inputs is not None and (self._alerts or inputs.looks or self._rounds % STATE_EVERY == 0):
+                await self._checkpoint(inputs)
 
     async def _checkpoint(self, inputs: JudgeInputs) -> None:
         following = inputs.resume(self._next)
-        if following == self._committed and not self._alerts:
+        if following == self._committed and not self._alerts and not inputs.looks:
             return
         alerts, self._alerts = self._alerts, []
+        looks, inputs.looks, pending = inputs.looks, [], inputs.rollouts.pending
         snapshot = inputs.snapshot()
         parts = cut(snapshot)
         outputs = [Output(self._topics.alerts.name, PARTITION, encode_alert(alert)) for alert in alerts]
+        if (control := self._actor.control) is not None:  # without, there is nothing to look at
+            decisions = self._topics.decisions.name
+            outputs += [Output(decisions, PARTITION, decided(look, control, time=now_ms())) for look in looks]
         outputs += [self._checkpoints.state_output(PARTITION, f"{number}", part) for number, part in enumerate(parts)]
         outputs += [
             self._checkpoints.state_output(PARTITION, f"{number}", None) for number in range(len(parts), self._parts)
@@ -174,10 +203,16 @@ class JudgeRole(Service):
         if not await self._checkpoints.commit(PARTITION, outputs, offsets):
             return
         self._committed, self._parts = following, len(parts)
+        for look in looks:
+            self.metrics.count_look(look.verdict)
+        self._actor.act(pending)
         for alert in alerts:
             self.metrics.count_alert(alert)
             await self._sinks.send(alert)
 
+
+_IDLE_SEGMENTS = 3
+"""Times the longest that a segment stays open: a partition that says nothing for so long is silent."""
 
 PART_BYTES = 800_000
 """Of a snapshot in one record."""

@@ -178,7 +178,7 @@ async def require(settings: Settings, role: Role = "score") -> int:
             *([topics.review] if settings.automation.level in ("assist", "partial") else []),
         ),
         "watch": (topics.scored, topics.shadow_scores, topics.labels, topics.state, topics.summaries),
-        "judge": (topics.summaries, topics.alerts, topics.state),
+        "judge": (topics.summaries, topics.alerts, topics.decisions, topics.control, topics.state),
         "shadow": (topics.scored, topics.shadow_scores, topics.state),
     }
     async with kafka.consumer(settings.kafka) as client:

@@ -124,6 +124,11 @@ class AlertBook:
         """
         self._state.suppression = Suppression(reason, until, sorted(families))
 
+    @property
+    def suppressed(self) -> Suppression | None:
+        """What `suppress` was told, until it ends."""
+        return self._state.suppression
+
     def resume(self) -> None:
         """End what `suppress` began. Alerts that it kept silent are raised by their next alarm, if one comes."""
         self._state.suppression = None

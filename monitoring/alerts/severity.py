@@ -57,7 +57,7 @@ def severity_of(alarm: Alarm, overrides: Mapping[str, str]) -> Severity:
     |---|---|
     | critical | faults: outputs that are not finite, a server that does not answer; a feature that is missing or invalid in nearly all rows; anything gross, far beyond drift |
     | info | quality that improved |
-    | warning | everything else: drift, errors that rose, labels, volume, freshness |
+    | warning | everything else: drift, errors that rose, labels, volume, freshness; a candidate that had to go |
 
     >>> gone = Alarm("data_drift", "feature:distance", "ecusum", "missing", 40.0, 12.0, {"missing": 0.01}, {"missing": 1.0})
     >>> severity_of(gone, {}), severity_of(gone, {"data_drift": "info"})
@@ -68,6 +68,8 @@ def severity_of(alarm: Alarm, overrides: Mapping[str, str]) -> Severity:
             return severity
     if is_improvement(alarm):
         return "info"
+    if alarm.family == "rollout":
+        return "warning"
     share = alarm.after.get("share", 0.0) if alarm.aspect in ("missing", "invalid") else 0.0
     gone = max(alarm.after.get("missing", 0.0), alarm.after.get("invalid", 0.0), share) >= NEARLY_ALL
     return "critical" if is_fault(alarm) or gone or alarm.strength >= GROSS_NATS else "warning"

@@ -28,6 +28,8 @@ _KINDS = {
     "behind": "{} is behind",
     "silent": "no word from {}",
     "label_age": "no label reaches {}",
+    "rolled_back": "{} was rolled back",
+    "to_roll_back": "{} should be rolled back",
 }
 
 _FIGURES = {

@@ -9,7 +9,11 @@ import msgspec
 
 from penstock.monitoring.judging.event_order import EventTimeOrder, OrderState
 from penstock.monitoring.judging.judge import Judge, UnreadableJudge
+from penstock.monitoring.rollouts.judge import RolloutJudge
 from penstock.schemas.alerts import Alert, decode_acknowledgement
+from penstock.schemas.comparison_wire import decode_comparison
+from penstock.schemas.control import Control
+from penstock.schemas.gates import Look
 from penstock.schemas.operations import decode_reading
 from penstock.schemas.quality import QualitySummary, decode_quality
 from penstock.schemas.records import SCHEMA_HEADER
@@ -24,16 +28,21 @@ class _Snapshot(msgspec.Struct):
     """The last offset."""
     summaries: OrderState
     qualities: OrderState
+    rollouts: bytes = b""
 
 
 class JudgeInputs:
-    """Reads for one judge. Summaries wait for those of other partitions (`EventTimeOrder`); all else is taken at once.
+    """Reads for one judge, and for the judge of rollouts. Summaries wait for those of other partitions before they are
+    judged (`EventTimeOrder`); all else is taken at once: rollouts are judged by watermarks.
 
     After a restart, records from `resume` on come again: what was taken then is not taken twice.
+
+    `looks` are those that nobody has fetched yet.
     """
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
+    def __init__(self, judge: Judge, rollouts: RolloutJudge) -> None:
+        self._judge, self.rollouts = judge, rollouts
+        self.looks: list[Look] = []
         self._taken = -1
         self._summaries = EventTimeOrder[Summary]()
         self._qualities = EventTimeOrder[QualitySummary]()
@@ -80,17 +89,35 @@ class JudgeInputs:
                 qualities = self._qualities.put(
                     quality, partition=quality.partition, time=quality.event_times[1], written=written, position=offset
                 )
-                return self._tell(self._summaries.pass_time(written), qualities)
+                told = self._tell(self._summaries.pass_time(written), qualities)
+                return told if again else told + self._looked(self.rollouts.quality(quality, written=written), written)
             case _ if again:
                 return []
             case "comparison":  # of no signal: what follows from it is for gates
-                return self._pass_time(written)
+                comparison = decode_comparison(value, headers, place=place)
+                told = self._pass_time(written)
+                return told + self._looked(self.rollouts.comparison(comparison, written=written), written)
             case "operations":
                 reading = decode_reading(value, headers, place=place)
-                return [*self._pass_time(written), *self._judge.operations(reading)]
+                told = [*self._pass_time(written), *self._judge.operations(reading)]
+                return told + self._looked(self.rollouts.operations(reading, written=written), written)
             case _:  # refuses what is not an acknowledgement either
                 acknowledgement = decode_acknowledgement(value, headers, place)
                 return [*self._pass_time(written), *self._judge.acknowledge(acknowledgement)]
+
+    def follow(self, control: Control) -> None:
+        """The routing state from now on."""
+        self.rollouts.follow(control)
+        rollout, reason = control.rollout, None
+        if rollout is not None and rollout.share > 0 and not rollout.baking:
+            reason = f"canary of {rollout.candidate}, {100 * rollout.share:g} %"
+        self._judge.rollout_moves(reason)
+
+    def _looked(self, looks: Sequence[Look], written: int) -> list[Alert]:
+        self.looks += looks
+        rollout = self.rollouts.rollout
+        automatic = rollout is not None and rollout.mode == "automatic"
+        return [alert for look in looks for alert in self._judge.verdict(look, time=written, automatic=automatic)]
 
     def _pass_time(self, written: int) -> list[Alert]:
         return self._tell(self._summaries.pass_time(written), self._qualities.pass_time(written))
@@ -106,16 +133,24 @@ class JudgeInputs:
     def snapshot(self) -> bytes:
         """With the records from `resume` on, everything that is known."""
         return msgspec.msgpack.encode(
-            _Snapshot(self._judge.snapshot(), self._taken, self._summaries.state, self._qualities.state)
+            _Snapshot(
+                self._judge.snapshot(),
+                self._taken,
+                self._summaries.state,
+                self._qualities.state,
+                self.rollouts.snapshot(),
+            )
         )
 
     def restore(self, snapshot: bytes) -> None:
-        """Raises UnreadableJudge, UnreadableBook."""
+        """Raises UnreadableJudge, UnreadableBook, UnreadableRollouts."""
         try:
             known = msgspec.msgpack.decode(snapshot, type=_Snapshot)
         except msgspec.DecodeError as error:
             raise UnreadableJudge(str(error).rstrip(".")) from error
         self._judge.restore(known.judge)
+        if known.rollouts:
+            self.rollouts.restore(known.rollouts)
         self._taken = known.taken
         self._summaries = EventTimeOrder(state=known.summaries)
         self._qualities = EventTimeOrder(state=known.qualities)

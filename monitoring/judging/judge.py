@@ -29,12 +29,14 @@ from penstock.monitoring.judging.projections import projections, reference_of
 from penstock.monitoring.judging.quality_signals import QualitySignals
 from penstock.monitoring.judging.rates import judge_rates
 from penstock.monitoring.judging.references import Followed, revision_of
+from penstock.monitoring.judging.rollout_alerts import rolled_back, suppress
 from penstock.monitoring.judging.state import VERSION, JudgeState
 from penstock.monitoring.judging.state import UnreadableJudge as UnreadableJudge
 from penstock.monitoring.judging.volume import Volume
 from penstock.monitoring.judging.watched_numbers import Watch, WatchedNumbers
 from penstock.monitoring.signals import family_of
 from penstock.schemas.alerts import Acknowledgement, Alert
+from penstock.schemas.gates import Look
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.quality import QualitySummary
@@ -168,6 +170,17 @@ class Judge:
             partition=-1, segment=-1, first_offset=-1, last_offset=-1, time=self._operations.now, kind="operations"
         )
         return self._book.observe(alarms, position=position)
+
+    def rollout_moves(self, reason: str | None) -> None:
+        """Traffic goes to a candidate, for a `reason` that people read; None: no longer.
+
+        What that moves raises no alert, afterwards neither, until the labels of its rows are in.
+        """
+        suppress(self._book, reason, newest=self._pace.newest, maturity_s=self._labels.maturity_s)
+
+    def verdict(self, look: Look, *, time: int, automatic: bool) -> list[Alert]:
+        """What to tell after a look of a rollout; `time` is Unix ms. A rollback is made at once, or by a person."""
+        return rolled_back(self._book, look, time=max(time, self._operations.now), automatic=automatic)
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> list[Alert]:
         """A person has an alert: its state to tell, or nothing where it is not open."""

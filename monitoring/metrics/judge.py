@@ -8,6 +8,8 @@ from typing import Literal
 
 from penstock.monitoring.metrics.score import PipelineMetrics
 from penstock.schemas.alerts import Alert
+from penstock.schemas.control import Rollout
+from penstock.schemas.gates import Verdict
 
 Told = Literal["told", "failed", "dropped"]
 """How telling a sink ended: dropped is what a full queue could not take."""
@@ -34,10 +36,15 @@ class JudgeMetrics(PipelineMetrics):
         )
         self._open = self._gauge("penstock_alerts_open", "Alerts that are not cleared.", "family", "severity", "state")
         self._sinks = self._counter("penstock_alert_sinks", "Alerts told beside the topic.", "sink", "outcome")
+        self._looks = self._counter("penstock_rollout_looks", "Looks at a rollout that were written.", "verdict")
+        self._stage = self._gauge("penstock_rollout_stage", "Stage of the rollout, from 0 on.", "candidate")
+        self._share = self._gauge(
+            "penstock_rollout_share", "Share of the keys that the rollout's candidate answers.", "candidate"
+        )
         self._now_open: dict[str, Alert] = {}
 
     def count_judged(self, kind: str, records: int = 1) -> None:
-        """Records of one kind: summary, quality, operations, acknowledgement."""
+        """Records of one kind: summary, quality, comparison, operations, acknowledgement."""
         self._judged.labels(self._pipeline, kind).inc(records)
 
     def count_unreadable(self) -> None:
@@ -58,6 +65,19 @@ class JudgeMetrics(PipelineMetrics):
         """These alerts are open, and no others: what a judge begins with."""
         self._now_open = {alert.id: alert for alert in alerts}
         self._show_open()
+
+    def count_look(self, verdict: Verdict) -> None:
+        """A look at a rollout that has been committed."""
+        self._looks.labels(self._pipeline, verdict).inc()
+
+    def show_rollout(self, rollout: Rollout | None) -> None:
+        """Where the rollout stands; None: there is none. One that has been promoted stands behind its last stage."""
+        self._stage.clear()
+        self._share.clear()
+        if rollout is not None:
+            stage = len(rollout.stages) if rollout.baking else rollout.stage
+            self._stage.labels(self._pipeline, str(rollout.candidate)).set(stage)
+            self._share.labels(self._pipeline, str(rollout.candidate)).set(rollout.share)
 
     def count_told(self, sink: str, outcome: Told) -> None:
         """How telling a sink of one alert ended."""

@@ -32,6 +32,7 @@ from penstock.schemas.errors import PenstockError
 from penstock.schemas.gates import Evidence, Guardrail, Look, Verdict
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.quality import QualitySummary
+from penstock.schemas.summaries import NO_WATERMARK
 
 VERSION = 1
 BUCKETS = 400
@@ -211,6 +212,8 @@ class RolloutJudge:
         stage = self._stage
         if stage is None:
             return []
+        if stage.looked == NO_WATERMARK:
+            stage.looked = matured  # from here on: nothing has matured while this judge followed
         whole = matured > stage.looked
         if whole:
             stage.looked = matured

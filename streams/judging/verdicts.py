@@ -36,21 +36,29 @@ def asked_for(look: Look, stages: int) -> str | None:
     return "canary step" if look.stage + 1 < stages else "promote"
 
 
-def carried_out(look: Look, pipeline: str) -> Change:
-    """The change that a look asks for, made at most once.
+def is_due(look: Look, control: Control) -> bool:
+    """Whether the judge is to change this state because of a look: it was not done yet, and no person does it.
 
-    It goes by the rollout and its stage: where the state shows another, by this judge, another or a person, it stays as
-    it is. What was shown to be worse goes at any stage.
+    It goes by the rollout and its stage: another stage is the work of this judge, of another or of a person. What was
+    shown to be worse goes at any stage.
     """
+    rollout = control.rollout
+    if rollout is None or rollout.id != look.rollout or rollout.mode != "automatic":
+        return False
+    if look.verdict == "promote":
+        return (rollout.stage, rollout.baking) == (look.stage, look.baking)
+    return look.verdict == "rollback"
+
+
+def carried_out(look: Look, pipeline: str) -> Change:
+    """The change that a look asks for; where it is not due, the state stays as it is: it is made once, at most."""
 
     def change(control: Control) -> Control:
         rollout = control.rollout
-        if rollout is None or rollout.id != look.rollout or rollout.mode != "automatic":
+        if rollout is None or not is_due(look, control):
             return control
         if look.verdict == "rollback":
             return rollback(control)
-        if look.verdict == "hold" or (rollout.stage, rollout.baking) != (look.stage, look.baking):
-            return control
         if rollout.baking:
             return finish(control)
         return step(control) if rollout.stage + 1 < len(rollout.stages) else promote(control)

@@ -12,6 +12,7 @@ from traffic import event, features, producing
 
 from penstock.monitoring.judging.inputs import JudgeInputs
 from penstock.monitoring.judging.judge import Judge
+from penstock.monitoring.rollouts.judge import RolloutJudge
 from penstock.schemas.alerts import Alert, decode_alert
 from penstock.streams.watching.reference import References
 
@@ -49,7 +50,7 @@ def judged(project: Project, records: Sequence[ConsumerRecord]) -> list[Alert]:
         pipeline=settings.pipeline.name,
         profile=References(settings).profile,
     )
-    inputs = JudgeInputs(judge)
+    inputs = JudgeInputs(judge, RolloutJudge(settings.rollout.config(), settings.labels.config()))
     return [
         alert
         for record in records

@@ -8,9 +8,10 @@ from typing import Any
 from paired_rows import candidate, paired_rows
 
 from penstock.monitoring.comparison.compare import compare
-from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig
+from penstock.monitoring.config import AlertsConfig, DriftConfig, LabelsConfig, RolloutConfig
 from penstock.monitoring.judging.inputs import JudgeInputs
 from penstock.monitoring.judging.judge import Judge
+from penstock.monitoring.rollouts.judge import RolloutJudge
 from penstock.schemas.alerts import Acknowledgement, Alert, encode_acknowledgement
 from penstock.schemas.comparison_wire import encode_comparison
 from penstock.schemas.operations import OperationalReading, encode_reading
@@ -22,7 +23,7 @@ Record = tuple[bytes, Sequence[tuple[str, bytes]], int]
 
 def new_inputs() -> JudgeInputs:
     judge = Judge(DriftConfig(), LabelsConfig(), AlertsConfig(), pipeline="test", profile=lambda _: None)
-    return JudgeInputs(judge)
+    return JudgeInputs(judge, RolloutJudge(RolloutConfig(), LabelsConfig()))
 
 
 def summary(partition: int, segment: int, written: int) -> Record:
