@@ -104,7 +104,9 @@ def off(
 
     control = changing.write(lambda control: set_fallback(control, None), "fallback off")
     changing.say(
-        control, f"Nobody answers for {control.champion}", next_step="penstock fallback use MODEL names another one."
+        control,
+        f"No model answers where {control.champion} fails",
+        next_step="penstock fallback use MODEL names another one.",
     )
 
 

@@ -33,7 +33,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from penstock.models.routing import check
+from penstock.models.control_checks import check
 from penstock.schemas.control import Control, Decision
 from penstock.schemas.errors import Conflict, PenstockError
 from penstock.schemas.gates import Look

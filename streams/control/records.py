@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiokafka import ConsumerRecord
 
-from penstock.models.routing import InvalidControl, check
+from penstock.models.control_checks import InvalidControl, check
 from penstock.schemas.control import Control
 from penstock.schemas.errors import PenstockError, UnreachableError
 from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER
