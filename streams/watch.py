@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ from penstock.schemas.paired import PairedBlock
 from penstock.schemas.quality import QualitySummary, encode_quality
 from penstock.schemas.scored import ScoredBlock
 from penstock.schemas.summaries import Summary, encode_summary
+from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
@@ -95,10 +97,8 @@ class WatchRole(Service):
         self._references = References(settings)
         self._checkpoints = Checkpoints.of(app, settings, "watch")
         self._logs = (self._topics.scored.name, self._topics.shadow_scores.name)
-        self._again = SecondReader(
-            settings.kafka, self._logs, decode=self._decoded, labels_are_read=self._labels_are_read
-        )
         self._watched: dict[int, Watched] = {}
+        self._clients = AsyncExitStack()
 
     async def on_start(self) -> None:
         await self.add_runtime_dependency(self._admin)
@@ -109,11 +109,16 @@ class WatchRole(Service):
         await asyncio.to_thread(warm_up)
         await self._follower.start()
         await self._refer(None if self._follower.current is None else str(self._follower.current.champion))
-        await self._again.start()
+        self._again = SecondReader(
+            await self._clients.enter_async_context(clients.consumer(self._settings.kafka, fetch_max_wait_ms=100)),
+            self._logs,
+            decode=self._decoded,
+            labels_are_read=self._labels_are_read,
+        )
 
     async def on_stop(self) -> None:
         await self._follower.stop()
-        await self._again.stop()
+        await self._clients.aclose()
 
     def _not_ready(self) -> str | None:
         return None if self._watched else "no partition of the scored log is assigned to this worker"
@@ -292,3 +297,9 @@ class WatchRole(Service):
                 case ComparisonSummary():
                     self.metrics.count_comparison(summary)
         self.metrics.count_unjudged(unjudged)
+        if unjudged:
+            log.warning(
+                "%d rows came from the shadow when labels of their time were forgotten: nobody can say whether their "
+                "candidates were right. Labels are kept for labels.retention_s.",
+                unjudged,
+            )

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from penstock.streams import kafka as clients
-from penstock.streams.settings import KafkaSettings
 from penstock.streams.watching.partition import PartitionWatch
 from penstock.streams.watching.reading import SecondReading
 
@@ -30,25 +27,15 @@ class SecondReader:
 
     def __init__(
         self,
-        kafka: KafkaSettings,
+        consumer: AIOKafkaConsumer,
         topics: Iterable[str],
         *,
         decode: Decode,
         labels_are_read: Callable[[int], Awaitable[bool]],
     ) -> None:
-        self._kafka, self._topics, self._decode = kafka, tuple(topics), decode
+        self._consumer, self._topics, self._decode = consumer, tuple(topics), decode
         self._labels_are_read = labels_are_read
-        self._clients = AsyncExitStack()
         self._watches: dict[int, PartitionWatch] = {}
-
-    async def start(self) -> None:
-        """Raises UnreachableError, AccessRefused."""
-        self._consumer: AIOKafkaConsumer = await self._clients.enter_async_context(
-            clients.consumer(self._kafka, fetch_max_wait_ms=100)
-        )
-
-    async def stop(self) -> None:
-        await self._clients.aclose()
 
     def assign(self, watches: Mapping[int, PartitionWatch]) -> None:
         """Read for these from now on, from where their second readings stand, and for no others."""
@@ -91,14 +78,16 @@ class SecondReader:
         hungry = [tp for tp, reading in self._readings() if not reading.waiting and tp in consumer.assignment()]
         if not hungry:
             return 0
-        batches = await consumer.getmany(*hungry, timeout_ms=_POLL_MS, max_records=RECORDS)
+        some_wait = len(hungry) < len(consumer.assignment())
+        batches = await consumer.getmany(*hungry, timeout_ms=0 if some_wait else _POLL_MS, max_records=RECORDS)
         readings = dict(self._readings())  # the partitions may be others by now, and then these are the others' records
         for tp, records in batches.items():
             if (reading := readings.get(tp)) is not None:
                 self._take(tp, reading, records)
-        for tp in readings.keys() & consumer.assignment():
-            end = consumer.last_stable_offset(tp)
-            readings[tp].at_end = end is not None and await consumer.position(tp) >= end
+        for tp, reading in readings.items():
+            if tp in consumer.assignment():
+                end = consumer.last_stable_offset(tp)  # None: nothing was fetched yet
+                reading.at_end = end is not None and await consumer.position(tp) >= end
         return sum(map(len, batches.values()))
 
     def _take(self, tp: TopicPartition, reading: SecondReading[Any, Any], records: Sequence[ConsumerRecord]) -> None:

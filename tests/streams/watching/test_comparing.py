@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import msgspec
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_rows import candidate, paired_rows
 from scored_rows import scored_rows
@@ -26,7 +26,7 @@ from penstock.schemas.scored import ScoredBlock
 from penstock.streams.watching.config import WatchConfig
 from penstock.streams.watching.partition import STATE, PartitionWatch
 
-HERE, ROWS = 2, 60
+HERE, ROWS = 2, 40
 MATURITY_S, RETENTION_S = 10, 100
 LABELS = LabelsConfig(maturity_s=MATURITY_S, retention_s=RETENTION_S, silence=0.0, slices=("origin",))
 CONFIG = WatchConfig(8, 60_000, 0, 5_000, LABELS, rollout=RolloutConfig(slices=("origin",)))
@@ -142,6 +142,7 @@ def topic(cut: Sequence[int]) -> ShadowScores:
     return ShadowScores([take(whole, slice(start, stop)) for start, stop in pairwise([0, *cut, ROWS])])
 
 
+@settings(max_examples=40, deadline=None)
 @given(cuts, stretches)
 def test_how_records_were_cut_and_crashes_change_no_sum(
     cut: list[int], story: list[tuple[int, int, bool, bool]]
@@ -199,20 +200,23 @@ def test_a_silent_topic_holds_no_label_back() -> None:
 
 
 def test_a_label_is_kept_until_its_paired_row_was_judged() -> None:
-    watch = watching()
-    early = paired(range(200, 208))
+    clock = Clock()
+    watch = watching(clock)
     watch.labels.put([label(204, 204_000)])
     watch.paired_again.at_end = True
-    watch.paired_again.waiting.append((early, 0))
+    watch.paired_again.waiting.append((paired(range(200, 207)), 0))  # its segment's last row never comes
     watch.scored_again.put(scored_at(500_000), 0)
     watch.scored_again.put(scored_at(500_008), 1)
     watch.pass_time()
     watch.paired_again.put(*watch.paired_again.waiting.popleft())
     watch.pass_time()
+    assert watch.labels.horizon < 0
+    clock.now += CONFIG.segment_max_ms
+    watch.pass_time()
     [comparison] = watch.paired_again.summaries
     assert max(sums.served.positives for sums in comparison.labelled.values()) == 1
     assert watch.unjudged == 0
-    assert watch.labels.horizon == 400_000
+    assert watch.labels.horizon == 400_008
 
 
 def test_rows_that_come_after_their_labels_went_are_counted_not_judged() -> None:
