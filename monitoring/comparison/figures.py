@@ -253,7 +253,7 @@ def _over_buckets(
 
 
 def _buckets(merged: ComparisonSummary, pair: Pair) -> tuple[int, int]:
-    starts = [group[0] for group in merged.pairs.keys() | merged.labelled.keys() if group[1:3] == pair]
+    starts = [group[0] for group in merged.pairs.keys() | merged.labelled.keys() if group[1:] == (*pair, "")]
     return min(starts), max(starts)
 
 
