@@ -48,7 +48,9 @@ def start_experiment(control: Control, experiment: Experiment, models: Mapping[s
         variants = _with_variant(replace(control, variants=variants), what, arm, (models or {}).get(arm))
     same = [other for other in control.experiments if other.name == name]
     if not same:
-        return replace(control, variants=variants, experiments=(*control.experiments, experiment))
+        return _leaving_the_canary_some(
+            replace(control, variants=variants, experiments=(*control.experiments, experiment)), what
+        )
     if same[0].arms != experiment.arms:
         raise Refused(
             what,
@@ -56,14 +58,15 @@ def start_experiment(control: Control, experiment: Experiment, models: Mapping[s
             fix=f"Stop it (penstock experiment stop {name}), or choose another name.",
         )
     changed = tuple(experiment if other.name == name else other for other in control.experiments)
-    return replace(control, experiments=changed)
+    return _leaving_the_canary_some(replace(control, experiments=changed), what)
 
 
 def set_share(control: Control, name: str, share: float) -> Control:
     """The experiment draws another share of the keys: what grows moves no key off its arm."""
-    running = _running(control, name, f"The share of experiment {name} cannot be changed")
-    changed = replace(running, share=share)
-    return replace(control, experiments=tuple(changed if each is running else each for each in control.experiments))
+    what = f"The share of experiment {name} cannot be changed"
+    running = _running(control, name, what)
+    changed = tuple(replace(each, share=share) if each is running else each for each in control.experiments)
+    return _leaving_the_canary_some(replace(control, experiments=changed), what)
 
 
 def stop_experiment(control: Control, name: str) -> Control:
@@ -82,6 +85,19 @@ def _running(control: Control, name: str, what: str) -> Experiment:
             return experiment
     names = ", ".join(experiment.name for experiment in control.experiments) or "none"
     raise Refused(what, "there is none of that name", fix=f"There are: {names}.")
+
+
+def _leaving_the_canary_some(control: Control, what: str) -> Control:
+    """The record as it is. Raises Refused where an experiment before the rollout's has all the keys."""
+    rollout = control.rollout
+    if rollout is None or rollout.baking:
+        return control
+    for experiment in control.experiments:
+        if experiment.name == rollout.id:
+            break
+        if experiment.share >= 1:
+            raise Refused(what, f"it would have all the keys, and {rollout.id} none", fix=ways_out(rollout))
+    return control
 
 
 def _with_variant(control: Control, what: str, name: str, model: ModelRef | None) -> dict[str, ModelRef]:

@@ -169,6 +169,15 @@ def test_a_variant_stays_as_long_as_anything_leads_to_it() -> None:
     assert changes.remove_rule(control, "staff").variants == {}
 
 
+def test_an_experiment_grows_where_it_stands() -> None:
+    control = after(
+        lambda c: changes.start_experiment(c, Experiment("price", 0.2, {"blue": 1.0}), {"blue": TWO}),
+        lambda c: changes.start_experiment(c, Experiment("speed", 0.2, {"blue": 1.0})),
+        lambda c: changes.set_share(c, "price", 0.5),
+    )
+    assert [(each.name, each.share) for each in control.experiments] == [("price", 0.5), ("speed", 0.2)]
+
+
 def rolling(*more: Step) -> Control:
     return after(lambda c: changes.start_rollout(c, TWO, plan=PLAN), changes.step, *more)
 
@@ -188,6 +197,15 @@ def rolling(*more: Step) -> Control:
         (rolling(), lambda c: changes.deploy(c, THREE), "rollout-2 of delay@2 runs, at 10 % of the keys. End it first"),
         (rolling(), lambda c: changes.stop_shadow(c, TWO), "rollout-2 compares it with the champion."),
         (rolling(), lambda c: changes.stop_experiment(c, "rollout-2"), "it is that of a rollout. End it first"),
+        (
+            after(
+                lambda c: changes.start_experiment(c, Experiment("price", 0.5, {"blue": 1}), {"blue": THREE}),
+                lambda c: changes.start_rollout(c, TWO, plan=PLAN),
+            ),
+            lambda c: changes.set_share(c, "price", 1.0),
+            "it would have all the keys, and rollout-3 none. End it first",
+        ),
+        (first(), lambda c: changes.set_share(c, "price", 0.5), "there is none of that name. There are: none."),
         (rolling(changes.promote), changes.step, "promoted and baking. Keep delay@2 (penstock promote --finish), or"),
         (
             after(lambda c: changes.start_experiment(c, Experiment("price", 1.0, {"blue": 1}), {"blue": THREE})),
