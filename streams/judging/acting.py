@@ -39,6 +39,8 @@ class Actor(Service):
         self._follower = ControlFollower.of(settings)
         self._plane = ControlPlane.of(settings)
         self._due: Look | None = None
+        self._written = -1
+        """The revision that it wrote last: until that is read, what was read is out of date."""
         self._news = asyncio.Event()
 
     @property
@@ -70,7 +72,7 @@ class Actor(Service):
             await self.wait(self._news.wait())
             self._news.clear()
             look, control = self._due, self._follower.current
-            if look is None or control is None or not is_due(look, control):
+            if look is None or control is None or control.revision < self._written or not is_due(look, control):
                 continue
             if not await self._change(look, control):
                 await self.sleep(self._again_s)
@@ -81,6 +83,7 @@ class Actor(Service):
         command = asked_for(look, len(before.rollout.stages)) if before.rollout is not None else None
         if command is None:
             return True
+        log.info("%s of %s is due: %s", command, look.candidate, look.reason)
         try:
             control = await self._plane.change(
                 carried_out(look, self._pipeline), command=command, author=AUTHOR, reason=look.reason, look=look
@@ -88,5 +91,6 @@ class Actor(Service):
         except (PenstockError, KafkaError) as error:
             log.error("%s of %s: not done yet. %s Trying again.", command, look.candidate, error)
             return False
+        self._written = control.revision
         log.info("%s of %s, revision %d: %s", command, look.candidate, control.revision, look.reason)
         return True
