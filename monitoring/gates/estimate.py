@@ -19,6 +19,10 @@ FEWEST_GROUPS = 8
 """With rows in fewer groups of keys the canary says nothing: its keys, which chance dealt out, are too few. Paired rows
 do not mind: nothing was dealt out, and the keys that come are the ones there are (Abadie, Athey, Imbens, Wooldridge
 2023)."""
+OF_ONE = ("error", "brier")
+"""Losses between 0 and 1."""
+_FAR = 3.0
+"""Of other losses: standard deviations."""
 _TUNE = 4.0
 """The bound is tightest at so many times the information of the first look."""
 
@@ -94,15 +98,16 @@ def estimate(strata: Sequence[Stratum], source: Source) -> Estimate:
     variances, Liang and Zeger 1986; the larger of the two one-way bounds instead of two-way clustering, which can be
     negative: Cameron, Gelbach, Miller 2011).
     """
-    rows, weights, differences, _, _, scatter, scattered = (np.array(column) for column in zip(*strata, strict=True))
+    weights = np.array([one.weight for one in strata])
     information = float(weights.sum())
+    differences = np.array([one.difference for one in strata])
     difference = float(np.dot(weights, differences)) / information
     residuals = weights * (differences - difference)
     group_rows = np.sum([one.group_rows for one in strata], axis=0)
     group_sums = np.sum([one.group_sums for one in strata], axis=0)
     return Estimate(
         difference,
-        int(rows.sum()),
+        int(sum(one.rows for one in strata)),
         information,
         len(strata),
         int(np.count_nonzero(group_rows)),
@@ -110,7 +115,7 @@ def estimate(strata: Sequence[Stratum], source: Source) -> Estimate:
         effective(weights) - 1,
         *key_error(group_rows, group_sums, difference, information, source),
         _lag(residuals),
-        math.sqrt(float(scatter.sum()) / float(scattered.sum())),
+        math.sqrt(sum(one.scatter for one in strata) / sum(one.scattered for one in strata)),
     )
 
 
@@ -139,27 +144,6 @@ class Bounds(NamedTuple):
     high: float
 
 
-def bounds(seen: Estimate, source: Source, alpha: float, tune: float, outcomes: Outcomes | None = None) -> Bounds:
-    """Each holds at every look with probability 1 - alpha.
-
-    Where the shares of rows with an outcome differ by arm, the missing ones may hide a difference: both bounds move out
-    by as much as it could be, two standard deviations of a loss for every row too many (bounds under missing data:
-    Manski 1990; Horowitz and Manski 2000).
-    """
-    z = tuned_bound(seen.information, tune, alpha)
-    half = student(z, seen.time_degrees) * seen.time_error
-    if source == "canary" or seen.groups >= FEWEST_GROUPS:
-        half = max(half, student(z, seen.key_degrees) * seen.key_error)
-    if outcomes is not None and source == "canary":
-        half += 2 * seen.deviation * outcomes.certain_gap
-    return Bounds(seen.difference - half, seen.difference + half)
-
-
-def first_tune(seen: Estimate) -> float:
-    """Where the bound is to be tightest, once and for all: it must not follow the data."""
-    return _TUNE * seen.information
-
-
 class Question(NamedTuple):
     """What does not change from look to look: see `penstock.schemas.gates.Evidence`."""
 
@@ -168,6 +152,24 @@ class Question(NamedTuple):
     metric: str
     margin: float
     alpha: float
+
+    def bounds(self, seen: Estimate, tune: float, outcomes: Outcomes | None = None) -> Bounds:
+        """Each holds at every look with probability 1 - alpha; `tune` is as `first_tune` gave it.
+
+        Where the shares of rows with an outcome differ by arm, the missing ones may hide a difference: both bounds move
+        out by as much as it could be (bounds under missing data: Manski 1990; Horowitz and Manski 2000).
+        """
+        z = tuned_bound(seen.information, tune, self.alpha)
+        half = student(z, seen.time_degrees) * seen.time_error
+        if self.source == "canary" or seen.groups >= FEWEST_GROUPS:
+            half = max(half, student(z, seen.key_degrees) * seen.key_error)
+        if outcomes is not None and self.source == "canary":
+            half += self._apart(seen) * outcomes.certain_gap
+        return Bounds(seen.difference - half, seen.difference + half)
+
+    def _apart(self, seen: Estimate) -> float:
+        """How far the mean loss of rows without an outcome may be from that of the others."""
+        return 1.0 if self.metric in OF_ONE else _FAR * seen.deviation
 
     def answer(
         self, verdict: Verdict, seen: Estimate | None, limits: Bounds | None = None, *, note: str = ""
@@ -190,3 +192,8 @@ class Question(NamedTuple):
             seen.lag if seen else None,
             note,
         )
+
+
+def first_tune(seen: Estimate) -> float:
+    """Where the bound is to be tightest, once and for all: it must not follow the data."""
+    return _TUNE * seen.information

@@ -18,7 +18,6 @@ from penstock.monitoring.gates.estimate import (
     Outcomes,
     Question,
     Source,
-    bounds,
     first_tune,
     key_error,
 )
@@ -103,7 +102,7 @@ class FastTest:
         if self._question.source == "canary" and seen.groups < FEWEST_GROUPS:
             note = f"the candidate's keys lie in {seen.groups} groups of {FEWEST_GROUPS}"
             return self._question.answer("hold", seen, note=note)
-        limits = bounds(seen, self._question.source, self._question.alpha, sums.tune, outcomes)
+        limits = self._question.bounds(seen, sums.tune, outcomes)
         harmful = limits.low > HARM * self._question.margin
         return self._question.answer("rollback" if harmful else "hold", seen, limits)
 

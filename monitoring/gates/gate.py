@@ -11,12 +11,12 @@ import math
 from penstock.monitoring.gates.cells import Cells
 from penstock.monitoring.gates.estimate import (
     FEWEST_GROUPS,
+    OF_ONE,
     Bounds,
     Estimate,
     Outcomes,
     Question,
     Source,
-    bounds,
     estimate,
     first_tune,
 )
@@ -26,8 +26,6 @@ __all__ = ["Outcomes", "judge"]
 
 LARGEST_LAG = 0.3
 """Buckets that follow each other more closely than this are no independent clusters: they are too short."""
-_OF_ONE = ("error", "brier", "log_loss")
-"""Losses in which a row that goes wrong costs about 1."""
 
 
 def judge(
@@ -65,7 +63,7 @@ def judge(
     if note := _too_little(seen, source, min_rows, min_clusters):
         return question.answer("hold", seen, note=note), tune
     tune = first_tune(seen) if tune is None else tune
-    limits = bounds(seen, source, alpha, tune, outcomes)
+    limits = question.bounds(seen, tune, outcomes)
     if note := _not_to_be_trusted(seen, source, outcomes, max_label_gap):
         return question.answer("hold", seen, limits, note=note), tune
     return _verdict(question, seen, limits, harm), tune
@@ -103,4 +101,4 @@ def _could_have_shown(seen: Estimate, question: Question) -> bool:
     Where hardly a row differs, the variance of those that did not says nothing (the rule of three: Hanley and
     Lippman-Hand 1983). It can be said of losses whose unit is known.
     """
-    return question.metric not in _OF_ONE or seen.rows * question.margin >= -math.log(question.alpha)
+    return question.metric not in OF_ONE or seen.rows * question.margin >= -math.log(question.alpha)

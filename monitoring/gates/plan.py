@@ -30,13 +30,17 @@ def shares(alpha: float, *, sources: int = 2, features: int = 0) -> AlphaShares:
     """Half for the primary metric, a quarter each for the fast test and all slices; in equal parts over the sources.
 
     `sources`: paired and canary evidence, or one of them. `features`: whose slices are guardrails; each has up to 20
-    values, the others together, and the missing ones.
+    values, the others together, and the missing ones. Without any, their quarter goes to the primary metric.
 
-    >>> shares(0.05, sources=1)[:2]
-    (0.025, 0.0125)
+    >>> shares(0.05, sources=1)
+    AlphaShares(main=0.0375, fast=0.0125, slice=0.0)
+    >>> shares(0.04, features=1)[:2]
+    (0.01, 0.005)
     """
     part = alpha / sources
-    return AlphaShares(part / 2, part / 4, part / 4 / (max(features, 1) * _SLICES_OF_A_FEATURE))
+    if not features:
+        return AlphaShares(part * 3 / 4, part / 4, 0.0)
+    return AlphaShares(part / 2, part / 4, part / 4 / (features * _SLICES_OF_A_FEATURE))
 
 
 def conclude(
