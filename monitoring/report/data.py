@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from penstock.monitoring.report.comparisons import Comparisons
 from penstock.schemas.alerts import Alert
+from penstock.schemas.comparison import ComparisonSummary
 from penstock.schemas.profile import SLOTS
 from penstock.schemas.quality import QualitySummary
 from penstock.schemas.quality_sums import Group, QualitySums, merge_sums
@@ -213,6 +215,7 @@ class ReportData:
         self.unreadable = 0
         """Records that are damaged, or of a newer version."""
         self.outcomes = Outcomes()
+        self.comparisons = Comparisons(_LADDER, MAX_CELLS)
         self._alerts: dict[str, Alert] = {}
         self._reached: dict[int, int] = {}
         """Partition → last event time of its latest segment."""
@@ -245,6 +248,13 @@ class ReportData:
         if summary.rows and self._inside(summary.event_times[1]):
             self.timeline.at(summary.event_times[1]).add_quality(summary)
             self.outcomes.add(summary)
+
+    def add_comparison(self, summary: ComparisonSummary) -> None:
+        """As `add_summary`."""
+        kind = "comparison at maturity" if summary.mature else "comparison"
+        fresh = self._first_time(kind, summary.partition, summary.segment, summary.part)
+        if fresh and self._inside(summary.event_times[1]):
+            self.comparisons.add(summary)
 
     def add_alert(self, alert: Alert) -> None:
         """The last state of an alert counts."""

@@ -23,6 +23,7 @@ from penstock.monitoring.report.data import Cell, ReportData
 from penstock.monitoring.report.features import FeatureCard, feature_cards
 from penstock.monitoring.report.findings import FeatureFinding, Reference, find_features, quantiles_of
 from penstock.monitoring.report.quality import QualityView, quality_view
+from penstock.monitoring.report.rollout import CandidateView, rollout_view
 from penstock.monitoring.report.text import counted, duration, instant, percent
 from penstock.monitoring.report.time import Mark, TimePlot
 from penstock.schemas.profile import MISSING
@@ -61,6 +62,7 @@ class Page:
     axis: list[tuple[float, str]]
     plots: list[TimePlot]
     quality: QualityView | None
+    candidates: list[CandidateView]
     served: list[tuple[str, str, str, str, str]]
     distances: list[tuple[str, str, str, str]]
     notes: list[str]
@@ -110,6 +112,7 @@ def make_page(
         axis=axis.ticks,
         plots=plots,
         quality=quality,
+        candidates=rollout_view(data, labels, sensitive),
         served=[
             (variant, model, str(revision), f"{rows:,}", percent(rows / max(total.rows, 1)))
             for (variant, model, revision), rows in sorted(total.served.items(), key=lambda item: -item[1])

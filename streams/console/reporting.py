@@ -13,6 +13,7 @@ from penstock.monitoring.report.data import ReportData
 from penstock.monitoring.report.findings import Reference
 from penstock.monitoring.report.text import instant
 from penstock.schemas.alerts import ALERT_SCHEMA, UnreadableAlert, decode_alert
+from penstock.schemas.comparison_wire import COMPARISON_SCHEMA, CorruptComparison, decode_comparison
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.quality import QUALITY_SCHEMA, decode_quality
 from penstock.schemas.quality_sums import CorruptQuality
@@ -117,7 +118,9 @@ def _add(data: ReportData, record: ConsumerRecord) -> None:
             data.add_summary(decode_summary(record.value, record.headers, place=_place(record)))
         elif schema == QUALITY_SCHEMA[1]:
             data.add_quality(decode_quality(record.value, record.headers, place=_place(record)))
-    except (CorruptSummary, CorruptQuality):
+        elif schema == COMPARISON_SCHEMA[1]:
+            data.add_comparison(decode_comparison(record.value, record.headers, place=_place(record)))
+    except (CorruptSummary, CorruptQuality, CorruptComparison):
         data.unreadable += 1
 
 

@@ -15,15 +15,18 @@ import pytest
 import torch
 from aiokafka import AIOKafkaProducer
 from histories import DAY_MS, HOUR_MS, MODEL, MONDAY
+from paired_rows import candidate, paired_rows
 from typer.testing import CliRunner, Result
 
 from penstock.models.package import write_package
 from penstock.models.package_files import read_profile
 from penstock.models.registry import Registry
 from penstock.models.signature import Signature, TensorInput
+from penstock.monitoring.comparison.compare import compare
 from penstock.monitoring.config import LabelsConfig
 from penstock.monitoring.quality.measure import measure
 from penstock.schemas.alerts import Alert, encode_alert
+from penstock.schemas.comparison_wire import encode_comparison
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.quality import encode_quality
 from penstock.schemas.records import SCHEMA_HEADER
@@ -125,6 +128,14 @@ def history(profile: ReferenceProfile) -> list[Record]:
             segment=segment, part=0, complete=True, watermark=0,
         )  # fmt: skip
         found.append(encode_quality(quality))
+        paired = paired_rows(
+            block.score.tolist(), candidate((block.score / 2).tolist()), event_times=block.event_times.tolist(),
+            first_offset=int(block.offsets[0]), slices={"origin": block.columns.categories[0].decoded()},
+        )  # fmt: skip
+        comparison = compare(
+            paired, LabelsConfig(slices=("origin",)), segment=segment, part=0, complete=True, watermark=0
+        )
+        found.append(encode_comparison(comparison))
     return found
 
 
@@ -156,6 +167,7 @@ def test_a_stretch_is_read_from_the_topics_and_compared(config: Path, monkeypatc
     assert "1 record could not be read" in html
     assert "income" in html
     assert "F-withheld" not in html
+    assert "delay@4 beside delay@3" in html
 
     calm = penstock("report", "--to", "2013-06-05", "--out", str(file), "--json", config=config)
     assert calm.exit_code == 0, calm.output
