@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Literal
 
 from penstock.models.key_templates import KeyTemplate
-from penstock.schemas.columns import FeatureType, Layout
 from penstock.schemas.events import EventFeature, EventSchema, KeyPart, TimeUnit
+from penstock.schemas.layout import FeatureType, Layout
 
 MissingPolicy = Literal["reject", "default", "nan"]
 """What happens to a row whose feature is missing, stale or malformed: the event becomes a dead letter; the default

@@ -12,17 +12,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+from penstock.schemas.layout import MISSING_INTEGER
 
-from penstock.schemas.columns import MISSING_INTEGER
-from penstock.schemas.events import DecodedEvents
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from penstock.schemas.events import DecodedEvents
+
+    Times: TypeAlias = NDArray[np.int64]
 
 Unit = Literal["minute", "hour", "day", "month"]
-
-Times = NDArray[np.int64]
 
 _NUMPY_UNITS: Mapping[Unit, Literal["m", "h", "D", "M"]] = {"minute": "m", "hour": "h", "day": "D", "month": "M"}
 _TOKEN = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<stray>[{}])|(?P<literal>[^{}]+)")
@@ -105,17 +107,20 @@ class KeyTemplate:
 
         A time that is taken as it is gives its Unix milliseconds.
 
+        >>> import numpy as np
         >>> KeyTemplate.parse("{origin}:{at:hour-1}").render_columns(
         ...     {"origin": ["JFK", None], "at": np.array([1362114000000, 1362114000000])}, 2)
         ['JFK:2013-03-01T04', None]
         """
         if not self.parts:
             return [self.literals[0]] * rows
+        import numpy as np  # here: commands read templates with the settings, and render none
+
         pieces: list[Sequence[str | None]] = []
         for literal, part in zip(self.literals, self.parts, strict=False):
             column = columns[part.path]
             if part.unit is not None:
-                pieces.append(_times(cast(Times, column), _NUMPY_UNITS[part.unit], part.shift, literal))
+                pieces.append(_times(cast("Times", column), _NUMPY_UNITS[part.unit], part.shift, literal))
                 continue
             if literal:
                 pieces.append(cast(Sequence[str], _Constant(literal)))
@@ -152,6 +157,8 @@ def _times(times: Times, unit: Literal["m", "h", "D", "M"], shift: int, before: 
     """Times as text, each distinct one rendered once, with the literal `before` already in front."""
     if not len(times):
         return []
+    import numpy as np
+
     # MISSING_INTEGER is numpy's NaT: it goes through truncation and shift unchanged.
     truncated = times.view("datetime64[ms]").astype(f"datetime64[{unit}]").astype(np.int64)
     first, last = int(truncated.min()), int(truncated.max())

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from penstock.schemas.columns import Columns, FeatureType, Layout
+from penstock.schemas.layout import FeatureType, Layout
 from penstock.schemas.records import Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from penstock.schemas.columns import Columns
 
 TimeUnit = Literal["ms", "s", "iso"]
 """How an event writes its time: Unix milliseconds, Unix seconds (or fractions), or ISO 8601 (UTC without a zone)."""

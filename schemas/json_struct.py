@@ -16,9 +16,9 @@ from typing import Annotated, Any, NamedTuple, Union
 
 import msgspec
 
-from penstock.schemas.columns import MISSING_INTEGER, FeatureType
 from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.events import EventSchema, TimeUnit
+from penstock.schemas.layout import MISSING_INTEGER, FeatureType
 
 FLOAT32_LIMIT = math.nextafter(2.0**128 - 2.0**103, 0.0)
 """The largest double that rounds to a finite float32: half a step above float32's largest value, exclusive."""

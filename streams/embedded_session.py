@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from penstock.streams.embedded.errors import DirectoryInUse
-
 FOLDER = ".penstock"
 _FILE = "session.json"
 
@@ -44,6 +42,8 @@ class Session(NamedTuple):
 def announced(directory: Path, servers: Sequence[str], redis_url: str) -> Iterator[Session]:
     """While this lasts, `find(directory)` gives these servers to every process. Raises DirectoryInUse."""
     if find(directory) is not None:
+        from penstock.streams.embedded.errors import DirectoryInUse
+
         raise DirectoryInUse(directory / FOLDER, pid=None)
     session = Session(tuple(servers), redis_url, len(servers))
     path = directory / FOLDER / _FILE

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from penstock.models.features import Catalogue, Feature, MissingPolicy, Value
 from penstock.models.key_templates import KeyTemplate
-from penstock.schemas.columns import MISSING_INTEGER, FeatureType
+from penstock.schemas.layout import MISSING_INTEGER, FeatureType
 from penstock.streams.settings.errors import nearest, shown, wrong
 from penstock.streams.settings.sections import EventPath, Section
 

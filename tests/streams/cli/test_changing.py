@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Coroutine
 from pathlib import Path
@@ -207,3 +210,20 @@ def test_a_shadow_needs_its_features_in_the_log(person: Terminal) -> None:
     assert "it does not run. In shadow: sum@2." in person.is_told("shadow stop sum@3")[1]
     assert person.says("shadow stop").startswith("In shadow: nobody, revision 3")
     assert person.says("shadow stop").startswith("In shadow: nobody, revision 3, as before: nothing was changed")
+
+
+def test_a_rollback_waits_for_no_library_that_it_does_not_need(person: Terminal) -> None:
+    person.says("models use sum@1 --no-check")
+    person.says("deploy sum@2 --force --reason test --no-check")
+    typed = ["rollback", "--config", str(person.file)]
+    script = (
+        f"import sys; from penstock.streams.cli import app; app({typed}, standalone_mode=False); print(*sys.modules)"
+    )
+    environ = {**os.environ, **person.environ}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    said, *_, modules = ran.stdout.splitlines()
+    assert said.startswith("sum@1 answers every key; sum@2 answers nobody any more")
+    loaded = {name.partition(".")[0] for name in modules.split()}
+    assert not {"torch", "numpy", "pyarrow", "faust", "river", "redis", "scipy"} & loaded
