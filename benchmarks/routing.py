@@ -2,10 +2,10 @@
 
     uv run python benchmarks/routing.py [--keys N] [--repetitions N] [--json FILE]
 
-Prints nanoseconds of CPU per key, in windows of 2,048, as the median of the repetitions and their range: to hash the key, to
-route by one and two experiments, by arms and by rules, and both together. Then three tests that the draws of many
-experiments are independent: Pearson's chi² of who takes part in both of two, correlation of their points, and of an
-experiment's own two draws. Under independence, p-values are uniform: the smallest of n is above 0.001 / n in 999 of
+Prints nanoseconds of CPU per key, in windows of 2,048, as the median of the repetitions and their range: to hash the
+key, to route by one and two experiments, by arms and by rules, and both together. Then three tests that the draws of
+many experiments are independent: Pearson's chi² of who takes part in both of two, correlation of their points, and of
+an experiment's own two draws. Under independence, p-values are uniform: the smallest of n is above 0.001 / n in 999 of
 1,000 times, and their own chi² over ten equal classes is what is printed last.
 """
 
