@@ -31,12 +31,11 @@ from penstock.monitoring.metrics.tally import Tally
 from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas import paired_wire, scored
 from penstock.schemas.comparison import ComparisonSummary
-from penstock.schemas.comparison_wire import encode_comparison
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.paired import PairedBlock
-from penstock.schemas.quality import QualitySummary, encode_quality
+from penstock.schemas.quality import QualitySummary
 from penstock.schemas.scored import ScoredBlock
-from penstock.schemas.summaries import Summary, encode_summary
+from penstock.schemas.summaries import Summary
 from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
@@ -48,6 +47,7 @@ from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema
 from penstock.streams.watching.config import WatchConfig
+from penstock.streams.watching.outputs import AnySummary, record_of
 from penstock.streams.watching.partition import PartitionWatch
 from penstock.streams.watching.reading import Reading
 from penstock.streams.watching.reference import References
@@ -258,7 +258,8 @@ class WatchRole(Service):
         summaries = [summary for reading in watch.readings for summary in reading.give()]
         unjudged, watch.unjudged = watch.unjudged, 0
         strays, watch.labels.strays = watch.labels.strays, []
-        outputs = [self._output(summary) for summary in summaries]
+        topic = self._topics.summaries.name
+        outputs = [Output(topic, SUMMARIES_PARTITION, record_of(summary)) for summary in summaries]
         outputs += [
             Output(
                 self._topics.labels.name, stray.partition, (stray.record.key, stray.record.value, stray.record.headers)
@@ -276,18 +277,7 @@ class WatchRole(Service):
             one.committed = offsets
             self._count(summaries, unjudged)
 
-    def _output(self, summary: Summary | QualitySummary | ComparisonSummary) -> Output:
-        match summary:
-            case Summary():
-                value, headers = encode_summary(summary)
-            case QualitySummary():
-                value, headers = encode_quality(summary)
-            case ComparisonSummary():
-                value, headers = encode_comparison(summary)
-        key = b"%d-%d" % (summary.partition, summary.segment)
-        return Output(self._topics.summaries.name, SUMMARIES_PARTITION, (key, value, headers))
-
-    def _count(self, summaries: Sequence[Summary | QualitySummary | ComparisonSummary], unjudged: int) -> None:
+    def _count(self, summaries: Sequence[AnySummary], unjudged: int) -> None:
         for summary in summaries:
             match summary:
                 case Summary():
