@@ -38,13 +38,13 @@ from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.control.candidates import FeaturesNotLogged
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.settings import Settings
 from penstock.streams.shadowing.candidates import Candidates
 from penstock.streams.shadowing.lag import Lag
-from penstock.streams.shadowing.logged import FeaturesNotLogged
 from penstock.streams.shadowing.partition import STATE, Answer, PartitionShadow
 from penstock.streams.shadowing.scorer import Asked
 from penstock.streams.transport import BlockApp, BlockSchema
@@ -112,12 +112,12 @@ class ShadowRole(Service):
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
         log.info("Admin at %s", self._admin.address)
-        _give_way()
         await topics.require(self._settings, "shadow")
         await self._follower.start()
         await self._candidates.follow(self._follower.current)
         if self._candidates.scorer is None:
             log.info("No candidate is tried: the scored log passes by unread")
+        _give_way()
         self._reader = await self._clients.enter_async_context(clients.consumer(self._settings.kafka))
 
     async def on_stop(self) -> None:
@@ -276,8 +276,8 @@ class ShadowRole(Service):
             if (partition, asked.model) not in self._unlogged:
                 self._unlogged.add((partition, asked.model))
                 end = max(self._app.end_of(TP(self._topics.scored.name, partition)) or 0, record + 1)
-                place = f"{self._said(partition)}, offset {record}"
-                log.warning("%s", FeaturesNotLogged(asked.model, asked.lacking, place, end=end))
+                refusal = FeaturesNotLogged(asked.model, asked.lacking, {partition: end})
+                log.warning("%s Rows without are left out until then.", refusal)
         elif (partition, asked.model) in self._unlogged:
             self._unlogged.discard((partition, asked.model))
             log.info("%s has the features of %s from offset %d on", self._said(partition), asked.model, record)

@@ -12,7 +12,7 @@ from penstock.monitoring.metrics.shadow import ShadowMetrics
 from penstock.schemas.control import Control, Shadow
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.records import ModelRef
-from penstock.streams.shadowing.logged import check_not_withheld
+from penstock.streams.control.candidates import require_logged
 from penstock.streams.shadowing.scorer import ShadowScorer
 
 log = logging.getLogger("penstock.shadow")
@@ -71,7 +71,7 @@ class Candidates:
         try:
             runtime = await asyncio.to_thread(self._load, shadow.model)
             try:
-                check_not_withheld(str(shadow.model), runtime.features, self._catalogue)
+                require_logged(shadow.model, runtime.features, self._catalogue, {})
             except PenstockError:
                 runtime.close()
                 raise

@@ -5,7 +5,7 @@ are this one piece of code behind two doors.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,6 @@ from penstock.schemas.columns import Category, Columns, Floats, Layout
 from penstock.schemas.keys import hash_keys, routing_keys, within
 from penstock.schemas.paired import CandidateScores, PairedBlock
 from penstock.schemas.scored import ScoredBlock
-from penstock.streams.shadowing.logged import lacking
 
 SALT = "shadow"
 """Draws the keys of a sample; those of a smaller sample are in every larger one."""
@@ -190,3 +189,24 @@ def narrowed(columns: Columns, names: Sequence[str]) -> Columns:
         tuple(Category(*columns.categories[place]) for place in categories),
         tuple(columns.vectors[place] for place in vectors),
     )
+
+
+def lacking(features: Collection[str], logged: Layout, catalogue: Layout | None = None) -> tuple[str, ...]:
+    """Those of `features` that a block with the layout `logged` does not have, or not with the catalogue's type.
+
+    >>> lacking(["wind", "seats"], Layout(floats=("wind",)), Layout(floats=("wind",), integers=("seats",)))
+    ('seats',)
+    >>> lacking(["wind"], Layout(integers=("wind",)), Layout(floats=("wind",)))
+    ('wind',)
+    """
+    there, expected = _kinds(logged), _kinds(logged if catalogue is None else catalogue)
+    return tuple(name for name in features if name not in there or there[name] != expected.get(name, there[name]))
+
+
+def _kinds(layout: Layout) -> dict[str, tuple[str, int]]:
+    return {
+        **dict.fromkeys(layout.floats, ("float", 1)),
+        **dict.fromkeys(layout.integers, ("integer", 1)),
+        **dict.fromkeys(layout.categories, ("category", 1)),
+        **{name: ("vector", width) for name, width in layout.vectors},
+    }

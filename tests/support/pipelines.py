@@ -100,8 +100,8 @@ class Project:
 
     @property
     def inputs(self) -> list[str]:
-        """The features that its models add up: all."""
-        return [feature.name for feature in self.settings.catalogue.features]
+        """The features that its models add up: all numbers."""
+        return [feature.name for feature in self.settings.catalogue.features if feature.type.kind == "float"]
 
     def start_worker(self, role: str = "score") -> Worker:
         log = self.settings.directory / f"worker-{len(self.workers)}.log"
@@ -111,12 +111,15 @@ class Project:
         self.workers.append(Worker(process, log))
         return self.workers[-1]
 
-    def package(self, *, seed: int, factor: float = 1.0, beside: Sequence[str] = ()) -> ModelRef:
+    def package(
+        self, *, seed: int, factor: float = 1.0, beside: Sequence[str] = (), inputs: Sequence[str] = ()
+    ) -> ModelRef:
         """Package and register the next version of the model: the logistic of `factor` times the features' sum.
 
-        `beside` names float features that the catalogue lacks, and that the model asks for all the same.
+        `beside` names float features that the catalogue lacks, and that the model asks for all the same; `inputs` those
+        that it reads, if not all.
         """
-        directory, inputs = self.settings.directory, [*self.inputs, *beside]
+        directory, inputs = self.settings.directory, [*(inputs or self.inputs), *beside]
         summing = _load(directory / "summing.py")
         wider = directory / "wider.toml"
         wider.write_text(self.settings.file.read_text() + _features(beside))
