@@ -70,7 +70,7 @@ class JudgeRole(Service):
         self._readings = Readings(settings, self._reading)
         self._checkpoints = Checkpoints.of(app, settings, "judge")
         self._sinks = AlertSinks.of(settings.alerts, count=self.metrics.count_told)
-        self._actor = Actor(settings, self._follow)
+        self._actor = Actor.of(settings, self._follow)
         self._inputs: JudgeInputs | None = None
         self._alerts: list[Alert] = []
         self._next = self._committed = 0

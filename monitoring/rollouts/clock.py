@@ -51,10 +51,6 @@ class MaturityClock(msgspec.Struct):
         """Something else was written then."""
         self.written = max(self.written, written)
 
-    def forget(self, source: Source) -> None:
-        """Nobody waits for its partitions until they are heard of again."""
-        self.marks = {key: mark for key, mark in self.marks.items() if key[0] != source}
-
     def matured(self, *, bucket_ms: int, idle_ms: int) -> int:
         """Every bucket that ends by then is complete: the end of a bucket, Unix ms. It never goes back."""
         awaited = [mark.watermark for mark in self.marks.values() if self.written - mark.heard < idle_ms]

@@ -268,12 +268,12 @@ class RolloutJudge:
 def _duration(seconds: float) -> str:
     """For people.
 
-    >>> _duration(7 * 86400), _duration(5400), _duration(0)
-    ('7 days', '1.5 hours', '0 s')
+    >>> _duration(7 * 86400), _duration(5400), _duration(3600), _duration(0)
+    ('7 days', '1.5 hours', '1 hour', '0 s')
     """
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
+            return f"{seconds / length:.3g} {unit}" + ("" if seconds == length else "s")
     return f"{seconds:.3g} s"
 
 

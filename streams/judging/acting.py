@@ -33,15 +33,24 @@ AGAIN_S = 5.0
 class Actor(Service):
     """Follows the control record, tells `followed` of every state, and makes the changes that looks ask for."""
 
-    def __init__(self, settings: Settings, followed: Callable[[Control], None], *, again_s: float = AGAIN_S) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        follower: ControlFollower,
+        followed: Callable[[Control], None],
+        *,
+        again_s: float = AGAIN_S,
+    ) -> None:
         super().__init__()
-        self._pipeline, self._followed, self._again_s = settings.pipeline.name, followed, again_s
-        self._follower = ControlFollower.of(settings)
-        self._plane = ControlPlane.of(settings)
+        self._plane, self._follower, self._followed, self._again_s = plane, follower, followed, again_s
         self._due: Look | None = None
         self._written = -1
         """The revision that it wrote last: until that is read, what was read is out of date."""
         self._news = asyncio.Event()
+
+    @classmethod
+    def of(cls, settings: Settings, followed: Callable[[Control], None]) -> Actor:
+        return cls(ControlPlane.of(settings), ControlFollower.of(settings), followed)
 
     @property
     def control(self) -> Control | None:
@@ -86,7 +95,7 @@ class Actor(Service):
         log.info("%s of %s is due: %s", command, look.candidate, look.reason)
         try:
             control = await self._plane.change(
-                carried_out(look, self._pipeline), command=command, author=AUTHOR, reason=look.reason, look=look
+                carried_out(look, self._plane.pipeline), command=command, author=AUTHOR, reason=look.reason, look=look
             )
         except (PenstockError, KafkaError) as error:
             log.error("%s of %s: not done yet. %s Trying again.", command, look.candidate, error)
