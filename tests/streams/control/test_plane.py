@@ -13,8 +13,10 @@ import pytest
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import NewTopic
 
-from penstock.schemas.control import Control, Decision
+from penstock.models.control_checks import InvalidControl
+from penstock.schemas.control import Control, Decision, Rule, Staging
 from penstock.schemas.errors import Conflict, UnreachableError
+from penstock.schemas.gates import Look
 from penstock.schemas.records import CONTROL_SCHEMA, SCHEMA_HEADER, ModelRef
 from penstock.streams import kafka as clients
 from penstock.streams.control import ControlFollower, ControlPlane, champion, default_author
@@ -108,6 +110,42 @@ async def test_a_change_that_changes_nothing_writes_nothing(plane: ControlPlane)
     first = await use(plane, 1)
     assert await use(plane, 1) == first
     assert len(await decisions(plane)) == 1
+
+
+async def test_the_look_that_led_to_a_change_stands_in_its_decision(plane: ControlPlane) -> None:
+    look = Look("rollout-1", ModelRef("delay", 2), ModelRef("delay", 1), 0, 0.01, NOW, "promote", "better")
+    await use(plane, 1, look=look)
+    assert [decision.look for decision in await decisions(plane)] == [look]
+
+
+async def test_a_state_that_no_worker_could_follow_is_never_written(plane: ControlPlane) -> None:
+    present = await use(plane, 1)
+    nowhere = msgspec.structs.replace(present, rules=(Rule("staff", "nowhere"),))
+    with pytest.raises(InvalidControl, match="rule staff"):
+        await plane.change(lambda _: nowhere, command="by hand", reason="")
+    assert await plane.read() == present
+    await write_raw(plane, msgspec.json.encode(nowhere))
+    assert await plane.read() == present
+
+
+async def test_a_note_fences_nobody_and_changes_nothing(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    present = await use(plane, 1)
+    note = Decision(
+        "flights", 1, "stage delay@2", "ada@lab", "", NOW, staging=Staging(ModelRef("delay", 2), "5f", True)
+    )
+    written, attempts = ControlPlane._write, 0
+
+    async def noted_meanwhile(self: ControlPlane, *rest: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        await self.record(note)
+        return await written(self, *rest)
+
+    monkeypatch.setattr(ControlPlane, "_write", noted_meanwhile)
+    assert (await use(plane, 2)).revision == present.revision + 1
+    assert attempts == 1
+    trail = await decisions(plane)
+    assert (trail[1], [decision.revision for decision in trail]) == (note, [1, 1, 2])
 
 
 async def test_a_change_from_another_revision_is_a_conflict(plane: ControlPlane) -> None:
