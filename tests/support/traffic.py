@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -57,7 +57,14 @@ class Traffic:
 
 @asynccontextmanager
 async def flowing(
-    servers: list[str], topic: str, *, partitions: int, per_second: int = 500, first: int = 0, **fields: object
+    servers: list[str],
+    topic: str,
+    *,
+    partitions: int,
+    per_second: int = 500,
+    first: int = 0,
+    key_of: Callable[[int], bytes] = b"e%d".__mod__,
+    **fields: object,
 ) -> AsyncIterator[Traffic]:
     """Events from `first` on flow at a steady pace, over all partitions in turn, until the block is left."""
     traffic, ended = Traffic(), asyncio.Event()
@@ -69,8 +76,7 @@ async def flowing(
                 due = int((time.monotonic() - begin) * per_second)
                 numbers = range(first + len(traffic.sent), first + due)
                 confirmations = [
-                    await producer.send(topic, event(n, **fields), b"e%d" % n, partition=n % partitions)
-                    for n in numbers
+                    await producer.send(topic, event(n, **fields), key_of(n), partition=n % partitions) for n in numbers
                 ]
                 for confirmation in confirmations:
                     await confirmation
