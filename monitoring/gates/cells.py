@@ -27,19 +27,21 @@ Floats = NDArray[np.float64]
 class Stratum(NamedTuple):
     """What a verdict needs of one cluster in time: a bucket, or a block.
 
-    rows        of the candidate
-    weight      what its difference is worth: its rows when paired, else n₀ n₁ / (n₀ + n₁)
-    difference  of the mean losses in it: the candidate's minus the champion's
-    group_rows  [64] the candidate's
-    group_sums  [64] paired: sums of the differences; else each group's part of weight × difference, centred
-    scatter     Σ over the groups of the squared deviations of their sums, whose expectation is
-    scattered   times the variance of one row's loss
+    rows           of the candidate
+    weight         what its difference is worth: its rows when paired, else n₀ n₁ / (n₀ + n₁)
+    difference     of the mean losses in it: the candidate's minus the champion's
+    group_rows     [arms, 64]
+    group_weights  [64] each group's part of the weight
+    group_sums     [64] paired: sums of the differences; else each group's part of weight × difference, centred
+    scatter        Σ over the groups of the squared deviations of their sums, whose expectation is
+    scattered      times the variance of one row's loss
     """
 
     rows: float
     weight: float
     difference: float
     group_rows: Floats
+    group_weights: Floats
     group_sums: Floats
     scatter: float
     scattered: float
@@ -210,14 +212,17 @@ def stratum(rows: NDArray[np.int64], losses: NDArray[np.int64]) -> Stratum | Non
     centred = y - n * means[:, None]
     scatter = float((centred * centred).sum())
     if len(n) == 1:
-        return Stratum(float(rows_of[0]), float(rows_of[0]), float(means[0]), n[0], y[0], scatter, float(rows_of[0]))
+        count = float(rows_of[0])
+        return Stratum(count, count, float(means[0]), n, n[0], y[0], scatter, count)
     weight = float(rows_of[CHAMPION] * rows_of[CANDIDATE] / rows_of.sum())
-    parts = centred * (weight / rows_of)[:, None]
+    of_one = (weight / rows_of)[:, None]
+    parts = centred * of_one
     return Stratum(
         float(rows_of[CANDIDATE]),
         weight,
         float(means[CANDIDATE] - means[CHAMPION]),
-        n[CANDIDATE],
+        n,
+        (n * of_one * of_one).sum(0),
         parts[CANDIDATE] - parts[CHAMPION],
         scatter,
         float(rows_of.sum()),

@@ -34,7 +34,7 @@ class Estimate(NamedTuple):
     rows         of the candidate
     information  Σ weights
     clusters     strata, and
-    groups       groups of keys with rows of the candidate
+    groups       groups of keys with rows, of the arm that has fewer
     time_error   standard error, the strata being independent, with
     time_degrees of freedom
     key_error    standard error, the groups of keys being independent, with
@@ -104,33 +104,33 @@ def estimate(strata: Sequence[Stratum], source: Source) -> Estimate:
     difference = float(np.dot(weights, differences)) / information
     residuals = weights * (differences - difference)
     group_rows = np.sum([one.group_rows for one in strata], axis=0)
+    group_weights = np.sum([one.group_weights for one in strata], axis=0)
     group_sums = np.sum([one.group_sums for one in strata], axis=0)
     return Estimate(
         difference,
         int(sum(one.rows for one in strata)),
         information,
         len(strata),
-        int(np.count_nonzero(group_rows)),
+        seen_groups(group_rows),
         math.sqrt(clustered_variance(residuals, weights)) / information,
         effective(weights) - 1,
-        *key_error(group_rows, group_sums, difference, information, source),
+        *key_error(group_weights, group_sums, difference, source),
         _lag(residuals),
         math.sqrt(sum(one.scatter for one in strata) / sum(one.scattered for one in strata)),
     )
 
 
+def seen_groups(group_rows: NDArray[np.float64]) -> int:
+    """From rows [arms, 64]: groups that have some, of the arm that has fewer."""
+    return int(np.count_nonzero(group_rows, axis=1).min())
+
+
 def key_error(
-    group_rows: NDArray[np.float64],
-    group_sums: NDArray[np.float64],
-    difference: float,
-    information: float,
-    source: Source,
+    weights: NDArray[np.float64], sums: NDArray[np.float64], difference: float, source: Source
 ) -> tuple[float, float]:
     """Standard error of the difference with groups of keys as clusters, and its degrees of freedom."""
-    residuals = group_sums - group_rows * difference if source == "paired" else group_sums
-    used = group_rows > 0
-    error = math.sqrt(clustered_variance(residuals[used], group_rows[used])) / information
-    return error, effective(group_rows) - 1
+    residuals = sums - weights * difference if source == "paired" else sums
+    return math.sqrt(clustered_variance(residuals, weights)) / float(weights.sum()), effective(weights) - 1
 
 
 def _lag(residuals: NDArray[np.float64]) -> float:

@@ -20,6 +20,7 @@ from penstock.monitoring.gates.estimate import (
     Source,
     first_tune,
     key_error,
+    seen_groups,
 )
 from penstock.schemas.comparison import CellSums
 from penstock.schemas.gates import KEY_GROUPS, Evidence
@@ -31,7 +32,7 @@ FEWEST_ROWS = 200
 
 
 class FastState(msgspec.Struct):
-    """Sums over the blocks so far, of weights w and differences d; the arrays are [64] little-endian floats."""
+    """Sums over the blocks so far, of weights w and differences d. `groups`: [arms + 2, 64] little-endian floats."""
 
     blocks: int = 0
     rows: float = 0.0
@@ -43,8 +44,7 @@ class FastState(msgspec.Struct):
     scatter: float = 0.0
     scattered: float = 0.0
     tune: float | None = None
-    group_rows: bytes = bytes(8 * KEY_GROUPS)
-    group_sums: bytes = bytes(8 * KEY_GROUPS)
+    groups: bytes = b""
 
 
 class FastTest:
@@ -59,8 +59,8 @@ class FastTest:
     def __init__(self, source: Source, metric: str, *, margin: float, alpha: float) -> None:
         self._question = Question("fast", source, metric, margin, alpha)
         self._sums = FastState()
-        self._group_rows = np.zeros(KEY_GROUPS)
-        self._group_sums = np.zeros(KEY_GROUPS)
+        self._rows = np.zeros((1 if source == "paired" else 2, KEY_GROUPS))
+        self._weights_and_sums = np.zeros((2, KEY_GROUPS))
 
     def add(self, sums: CellSums) -> None:
         """One more block of paired rows."""
@@ -85,8 +85,9 @@ class FastTest:
         sums.w2d2 += w * w * d * d
         sums.scatter += block.scatter
         sums.scattered += block.scattered
-        self._group_rows += block.group_rows
-        self._group_sums += block.group_sums
+        self._rows += block.group_rows
+        self._weights_and_sums[0] += block.group_weights
+        self._weights_and_sums[1] += block.group_sums
 
     def judge(self, outcomes: Outcomes | None = None) -> Evidence:
         """Roll back where the lower bound is above twice the margin; else hold."""
@@ -113,30 +114,29 @@ class FastTest:
         squares = max(sums.w2d2 - 2 * difference * sums.w2d + difference**2 * sums.w2, 0.0)
         clusters = sums.w**2 / sums.w2
         kept = max(1 - 1 / clusters, 1e-6)
+        weights, group_sums = self._weights_and_sums
         return Estimate(
             difference,
             int(sums.rows),
             sums.w,
             sums.blocks,
-            int(np.count_nonzero(self._group_rows)),
+            seen_groups(self._rows),
             math.sqrt(squares / kept) / sums.w,
             clusters - 1,
-            *key_error(self._group_rows, self._group_sums, difference, sums.w, self._question.source),
+            *key_error(weights, group_sums, difference, self._question.source),
             0.0,
             math.sqrt(sums.scatter / sums.scattered),
         )
 
     def state(self) -> FastState:
         """A snapshot."""
-        arrays = {"group_rows": self._group_rows, "group_sums": self._group_sums}
-        return msgspec.structs.replace(
-            self._sums, **{name: array.astype("<f8").tobytes() for name, array in arrays.items()}
-        )
+        groups = np.concatenate([self._rows, self._weights_and_sums]).astype("<f8")
+        return msgspec.structs.replace(self._sums, groups=groups.tobytes())
 
     def restore(self, state: FastState) -> None:
-        """Raises ValueError where the arrays are no [64] floats."""
-        rows, sums = (np.frombuffer(data, "<f8") for data in (state.group_rows, state.group_sums))
-        if len(rows) != KEY_GROUPS or len(sums) != KEY_GROUPS:
-            raise ValueError(f"a fast test over {len(rows)} groups of keys; expected {KEY_GROUPS}")
+        """Raises ValueError where the groups are of another kind of test."""
+        groups = np.frombuffer(state.groups, "<f8").reshape(-1, KEY_GROUPS)
+        if len(groups) != len(self._rows) + 2:
+            raise ValueError(f"a fast test over {len(groups)} rows of groups; expected {len(self._rows) + 2}")
         self._sums = msgspec.structs.replace(state)
-        self._group_rows, self._group_sums = rows.copy(), sums.copy()
+        self._rows, self._weights_and_sums = groups[:-2].copy(), groups[-2:].copy()

@@ -32,8 +32,8 @@ def shares(alpha: float, *, sources: int = 2, features: int = 0) -> AlphaShares:
     `sources`: paired and canary evidence, or one of them. `features`: whose slices are guardrails; each has up to 20
     values, the others together, and the missing ones. Without any, their quarter goes to the primary metric.
 
-    >>> shares(0.05, sources=1)
-    AlphaShares(main=0.0375, fast=0.0125, slice=0.0)
+    >>> shares(0.04, sources=1)
+    AlphaShares(main=0.03, fast=0.01, slice=0.0)
     >>> shares(0.04, features=1)[:2]
     (0.01, 0.005)
     """
@@ -97,16 +97,11 @@ def _undecided(main: Sequence[Evidence]) -> str:
 
 
 def _figures(evidence: Evidence) -> str:
-    span = (
-        ""
-        if evidence.low is None or evidence.high is None
-        else f" between {evidence.low:+.4g} and {evidence.high:+.4g}"
-    )
+    known = evidence.low is not None and evidence.high is not None
+    span = f", between {evidence.low:+.4g} and {evidence.high:+.4g}" if known else ""
     of = f"{evidence.rows:,} {evidence.source} rows in {evidence.clusters} {_clusters(evidence)}"
     difference = "unknown" if evidence.difference is None else f"{evidence.difference:+.4g}"
-    return f"{evidence.metric} {difference},{span} with a margin of {evidence.margin:.4g}, over {of}".replace(
-        ",  ", ", "
-    )
+    return f"{evidence.metric} {difference}{span} with a margin of {evidence.margin:.4g}, over {of}"
 
 
 def _clusters(evidence: Evidence) -> str:
