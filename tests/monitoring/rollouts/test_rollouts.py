@@ -204,6 +204,19 @@ def test_a_new_champion_that_turns_worse_while_it_bakes_goes() -> None:
     assert main(look, "paired").difference == pytest.approx(0.035, abs=0.01)
 
 
+def test_good_months_do_not_hide_a_bad_season_while_it_bakes() -> None:
+    world = World(worse=-0.05)
+    plan = replace(PLAN, bake_s=100 * 86_400.0)
+    turned = 0
+    for day, look, control in history(world, 80, plan=plan):
+        if look.verdict == "rollback":
+            break
+        if control.rollout is not None and control.rollout.baking and day >= 60:
+            turned, world.worse = turned or day, 0.04
+    assert (look.verdict, look.baking, control.champion) == ("rollback", True, OLD)
+    assert day - turned <= 2 * 2 * plan.min_clusters, "it took no longer than two windows"
+
+
 def test_a_new_champion_that_is_a_little_worse_stays() -> None:
     world = World(worse=-0.05)
     seen = []
