@@ -92,9 +92,10 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     An event goes to the variant of the first rule that fits it, else to its arm in the first experiment that its key
     takes part in, else to the champion.
 
-    previous  the champion before this one: workers keep it loaded, so that a rollback takes one window
-    variants  name → model, beside the champion
-    fallback  a smaller model that answers under load, or where a model fails
+    previous     the champion before this one: workers keep it loaded, so that a rollback takes one window
+    variants     name → model, beside the champion
+    fallback     a smaller model that answers under load, or where a model fails
+    rolled_back  what the last rollback took away, until somebody else is let in: rolling back twice is hardly meant
     """
 
     pipeline: str
@@ -110,6 +111,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True):
     shadows: tuple[Shadow, ...] = ()
     rollout: Rollout | None = None
     fallback: ModelRef | None = None
+    rolled_back: ModelRef | None = None
 
     def model_of(self, variant: str) -> ModelRef:
         """Raises KeyError for a variant that there is not."""

@@ -153,6 +153,9 @@ def promote(
 
 def rollback(
     config: ConfigOption = DEFAULT_CONFIG,
+    again: Annotated[
+        bool, typer.Option("--again", help="Although the last change of this kind was a rollback, too: further back.")
+    ] = False,
     reason: ReasonOption = "",
     author: AuthorOption = None,
     expect_revision: ExpectOption = None,
@@ -161,20 +164,18 @@ def rollback(
     """Go back to what answered before, at once. No worker and no judge need run.
 
     A candidate on its way answers nobody any more, nor does it run in shadow. After a promotion or a deployment, the
-    previous champion answers again: workers have kept it loaded.
+    previous champion answers again: workers have kept it loaded. If somebody was faster, it is not undone: a second
+    rollback in a row is refused.
 
     Example: [bold]penstock rollback --reason "complaints from Newark"[/bold]
     """
     changing = Changing.of(config, author=author, reason=reason, expected_revision=expect_revision, as_json=as_json)
     from penstock.streams.control.changes import rollback as go_back
 
-    control = changing.write(go_back, "rollback")
-    before = changing.before
-    trial = before is not None and before.champion == control.champion and before.rollout
-    gone = trial.candidate if trial else control.previous
+    control = changing.write(lambda control: go_back(control, again=again), "rollback --again" if again else "rollback")
     changing.say(
         control,
-        f"{control.champion} answers every key; {gone} answers nobody any more",
+        f"{control.champion} answers every key; {control.rolled_back} answers nobody any more",
         next_step="penstock history shows what was changed, penstock decisions why.",
     )
 
@@ -185,11 +186,11 @@ def _canary(control: Control) -> str:
     rollout = control.rollout
     if rollout is None:
         return f"{control.champion} answers"
+    where = f"stage {rollout.stage + 1} of {len(rollout.stages)} of {rollout.id}"
+    if rollout.share == 0:
+        return f"{rollout.candidate} runs in shadow, {where}; {control.champion} answers"
     others = "the others" if rollout.share < 1 else "nobody, until you go back"
-    return (
-        f"{rollout.candidate} answers {percent(rollout.share)} of the keys, stage {rollout.stage + 1} of "
-        f"{len(rollout.stages)} of {rollout.id}; {control.champion} {others}"
-    )
+    return f"{rollout.candidate} answers {percent(rollout.share)} of the keys, {where}; {control.champion} {others}"
 
 
 def _watch(control: Control) -> str:

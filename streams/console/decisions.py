@@ -49,7 +49,7 @@ def trail_row(decision: Decision) -> list[str]:
     if decision.staging is not None:
         staging = decision.staging
         failed = [check for check, held in staging.checks if not held]
-        said = staging.look.reason if staging.look is not None and not failed else "; ".join(failed) or decision.reason
+        said = "; ".join(failed) or (staging.look.reason if staging.look else decision.reason)
         verdict = "staged" if staging.passed else "not passed"
         return [when, f"{staging.model}, staging", verdict, *figures, printable(said)]
     return [when, stage, "" if look is None else look.verdict, *figures, printable("" if look is None else look.reason)]

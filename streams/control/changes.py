@@ -140,6 +140,7 @@ def start_rollout(control: Control, model: ModelRef, *, plan: RolloutConfig, mod
     started = replace(
         shadowed,
         rollout=rollout,
+        rolled_back=None,
         variants={**control.variants, CANARY: model},
         shadows=(*shadowed.shadows, Shadow(model)),
     )
@@ -186,15 +187,19 @@ def finish(control: Control) -> Control:
     return replace(_without_shadow(control, rollout.champion), rollout=None)
 
 
-def rollback(control: Control) -> Control:
+def rollback(control: Control, *, again: bool = False) -> Control:
     """Back to what answered before, in one step.
 
     Of a running rollout the candidate goes and the champion stays. Of a promoted one, and where no rollout runs, the
     previous champion answers again, and the one that it replaces is kept loaded as `previous`.
+
+    Right after a rollback another one is refused unless `again`: two people, or a person and the judge, who roll the
+    same model back at the same time must not bring it back, nor take away the champion that was left.
     """
     rollout = control.rollout
     if rollout is not None and not rollout.baking:
-        return _without_shadow(_without_canary(control), rollout.candidate)
+        gone = rollout.candidate
+        return replace(_without_shadow(_without_canary(control), gone), rolled_back=gone)
     former = control.previous if rollout is None else rollout.champion
     if former is None:
         raise Refused(
@@ -202,7 +207,13 @@ def rollback(control: Control) -> Control:
             f"{control.champion} is the first champion of {control.pipeline}",
             fix="Another model can be deployed: penstock deploy MODEL.",
         )
-    return replace(_answering(control, former), rollout=None)
+    if control.rolled_back is not None and not again:
+        raise Refused(
+            "This would be the second rollback in a row",
+            f"{control.rolled_back} has been rolled back, {control.champion} answers",
+            fix=f"Nothing more is to do. To let {former} answer all the same: penstock rollback --again.",
+        )
+    return replace(_answering(control, former), rollout=None, rolled_back=control.champion)
 
 
 def set_fallback(control: Control, model: ModelRef | None) -> Control:
@@ -264,4 +275,4 @@ def _without_shadow(control: Control, model: ModelRef) -> Control:
 
 def _answering(control: Control, model: ModelRef) -> Control:
     """`model` as the champion, which is nobody's shadow."""
-    return replace(_without_shadow(control, model), champion=model, previous=control.champion)
+    return replace(_without_shadow(control, model), champion=model, previous=control.champion, rolled_back=None)

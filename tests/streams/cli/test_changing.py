@@ -147,6 +147,7 @@ def test_from_the_first_model_to_another_and_back(person: Terminal) -> None:
     assert (code, "is at revision 2, not 1" in said) == (5, True)
     rolled = person.json("rollback --reason complaints")
     assert (rolled["champion"], rolled["previous"], rolled["revision"]) == ("sum@1", "sum@2", 3)
+    assert "sum@2 has been rolled back, sum@1 answers." in person.is_told("rollback")[1]
     said = person.says("deploy sum@1 --force --reason again --no-check")
     assert said.startswith(f"sum@1 answers {pipeline}, revision 3, as before: nothing was changed")
 

@@ -37,6 +37,7 @@ def steps() -> st.SearchStrategy[Step]:
         st.builds(lambda model: lambda c: changes.stop_shadow(c, model), st.none() | models),
         st.builds(lambda model: lambda c: changes.start_rollout(c, model, plan=PLAN), models),
         st.sampled_from([changes.step, changes.stop_rollout, changes.promote, changes.finish, changes.rollback]),
+        st.just(lambda c: changes.rollback(c, again=True)),
         st.builds(lambda model: lambda c: changes.set_fallback(c, model), st.none() | models),
         st.builds(lambda to, model: lambda c: changes.add_rule(c, Rule(f"to {to}", to, ("k",)), model),
                   variants, st.none() | models),
@@ -100,7 +101,13 @@ def test_the_champion_that_is_replaced_can_come_back(control: Control, step: Ste
         assert changed.previous == control.previous
     else:
         assert changed.previous == control.champion
-        assert changes.rollback(changed).champion == control.champion
+        assert changes.rollback(changed, again=True).champion == control.champion
+
+
+@given(states)
+def test_who_rolls_back_what_was_rolled_back_a_moment_ago_is_refused(control: Control) -> None:
+    once = after(changes.rollback, control=control)
+    assert after(changes.rollback, control=once) == once
 
 
 @given(states, steps())
@@ -124,7 +131,7 @@ def test_rollback_of_a_rollout_leaves_what_was_there_before(control: Control, ti
         rules=tuple(rule for rule in control.rules if rule.variant != CANARY),
         shadows=tuple(shadow for shadow in control.shadows if shadow.model != candidate),
     )
-    assert back == before
+    assert back == replace(before, rolled_back=candidate)
 
 
 @given(trials)
@@ -188,6 +195,11 @@ def rolling(*more: Step) -> Control:
         (first(), changes.step, "no rollout runs. Start one: penstock canary start MODEL."),
         (first(), changes.promote, "no rollout runs. Start one: penstock canary start MODEL."),
         (first(), changes.rollback, "delay@1 is the first champion of flights. Another model can be deployed: "),
+        (
+            after(lambda c: changes.deploy(c, TWO), changes.rollback),
+            changes.rollback,
+            "delay@2 has been rolled back, delay@1 answers. Nothing more is to do. To let delay@2 answer all the same",
+        ),
         (first(), lambda c: changes.start_rollout(c, ONE, plan=PLAN), "it is the champion. Try another: "),
         (first(), lambda c: changes.start_shadow(c, TWO, 1.5), "a sample of 1.5 is no share of the keys."),
         (first(), lambda c: changes.stop_shadow(c, TWO), "it does not run. In shadow: none."),
