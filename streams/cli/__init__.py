@@ -21,11 +21,13 @@ from penstock.streams.cli import (
     labels,
     models,
     project,
+    replay,
     report,
     rollout,
     routes,
     run,
     shadow,
+    shadow_status,
     topics,
     trail,
 )
@@ -101,8 +103,8 @@ def penstock(
 
 
 for group in (
-    project, demo, run, models, rollout, shadow, canary, routes, trail, console, features, labels, topics, drift,
-    report, alerts,
+    project, demo, run, models, replay, rollout, shadow, shadow_status, canary, routes, trail, console, features,
+    labels, topics, drift, report, alerts,
 ):  # fmt: skip
     group.register(app)
 

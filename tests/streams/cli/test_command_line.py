@@ -45,6 +45,7 @@ def test_the_commands_are_those_that_the_readme_may_name() -> None:
         "deploy", "promote", "rollback", "canary start", "canary step", "canary stop", "shadow start", "shadow stop",
         "fallback use", "fallback off", "history", "decisions",
         "routes add", "routes remove", "experiment start", "experiment share", "experiment stop", "explain-route",
+        "replay", "stage", "shadow status", "worker shadow",
     }  # fmt: skip
 
 
