@@ -136,6 +136,7 @@ class JudgeRole(Service):
     async def on_revoked(self, revoked: set[TP]) -> None:
         self._inputs = None
         self._actor.act(None)
+        self.metrics.show_rollout(None)
         await self._checkpoints.close()
 
     def _follow(self, control: Control) -> None:
