@@ -88,6 +88,7 @@ class ScoreMetrics(PipelineMetrics):
         self._variants = self._counter(
             "penstock_variant_rows", "Rows that a variant's model was asked about.", "variant"
         )
+        self._variant: dict[str, Counter] = {}
         self._fallback_rows = self._counter(
             "penstock_fallback_rows", "Predictions that the fallback made for another model.", "reason"
         )
@@ -130,7 +131,10 @@ class ScoreMetrics(PipelineMetrics):
         self, variant: str, model: str, *, rows: int, seconds: float, non_finite: int = 0, failed: int = 0
     ) -> None:
         """A call of a variant's model; of the rows, those with NaN or an infinity, and those on which it failed."""
-        self._variants.labels(self._pipeline, variant).inc(rows)
+        counter = self._variant.get(variant)
+        if counter is None:
+            counter = self._variant[variant] = self._variants.labels(self._pipeline, variant)
+        counter.inc(rows)
         self.tally.variant(variant, model, rows=rows, seconds=seconds, non_finite=non_finite, failed=failed)
 
     def count_fallback(self, reason: str, rows: int) -> None:

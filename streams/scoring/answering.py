@@ -59,6 +59,8 @@ class Answering:
         self._inference, self._metrics, self._unix_s = inference, metrics, unix_s
         self._overload = Hysteresis(above=queue_ms, below=leave_ms, on_s=hold_s, off_s=hold_s, clock=clock)
         self._failing = Hysteresis(above=0, below=1, on_s=0, off_s=hold_s, clock=clock)
+        self._watching = False
+        """Whether there was a fallback for the window before."""
 
     async def answer(self, window: Window, serving: Serving) -> Window:
         """The window with its scores.
@@ -77,8 +79,9 @@ class Answering:
     async def _answer(self, window: Window, serving: Serving) -> float:
         """Seconds that the calls took."""
         fallback = serving.fallback
-        if fallback is None:
+        if fallback is None and self._watching:
             self._forget()
+        self._watching = fallback is not None
         if fallback is not None and self._overloaded(window, fallback):
             parts, second = [Part(Answered(FALLBACK, fallback.model, "overload"), fallback, None)], None
             self._metrics.count_fallback("overload", window.rows)
@@ -87,17 +90,13 @@ class Answering:
         calls = [await self._ask(window, part, None if second is None else PATIENCE) for part in parts]
         _join(window, parts, calls)
         took_s = sum(call.took_s for call in calls)
+        unscored = any(call.unscored for call in calls)
         if second is not None:
-            failing = not _scores(window).finite.all()
-            self._tell_failing(second, window, failing=failing)
-            if failing:
+            self._tell_failing(second, window, failing=unscored)
+            if unscored:
                 took_s += await self._ask_instead(window, second)
-        for part, call in zip(parts, calls, strict=True):
-            # Another variant's failure is its own share's matter; of the champion's, another worker may do better.
-            if call.error is not None and part.answered.variant in (CHAMPION, FALLBACK):
-                rows = slice(None) if part.rows is None else part.rows
-                if not _scores(window).finite[rows].any():
-                    raise call.error
+        if unscored:
+            _check_champion(window, parts, calls)
         return took_s
 
     async def _ask(self, window: Window, part: Part, patience: int | None) -> Call:
@@ -108,13 +107,13 @@ class Answering:
         return call
 
     def _count(self, answered: Answered, call: Call) -> None:
-        rows, failed = len(call.scores.finite), len(call.failures)
+        failed = len(call.failures)
         self._metrics.count_variant(
             answered.variant,
             str(answered.model),
-            rows=rows,
+            rows=len(call.scores.score),
             seconds=call.took_s,
-            non_finite=rows - int(np.count_nonzero(call.scores.finite)) - failed,
+            non_finite=call.unscored - failed,
             failed=failed,
         )
 
@@ -129,8 +128,9 @@ class Answering:
             window.codes = np.zeros(window.rows, np.int32)
         window.scores = _replaced(scores, rows, call.scores)
         window.tried = fallback.model
-        if window.took_s is not None:
-            window.took_s[rows] += call.took_s / len(rows)
+        row_s = np.full(window.rows, window.row_s) if isinstance(window.row_s, float) else window.row_s
+        row_s[rows] += call.took_s / len(rows)
+        window.row_s = row_s
         answered = call.scores.finite
         for reason in ("failed", "not_finite"):
             taken = rows[answered & (np.array(reasons) == reason)]
@@ -198,16 +198,28 @@ def _join(window: Window, parts: Sequence[Part], calls: Sequence[Call]) -> None:
     if len(parts) == 1:
         [call] = calls
         window.scores, window.failures = call.scores, call.failures
-        window.took_s = np.full(window.rows, call.took_s / window.rows)
+        window.row_s = call.took_s / window.rows
         return
-    window.codes, window.took_s = np.zeros(window.rows, np.int32), np.zeros(window.rows)
+    codes, row_s = np.zeros(window.rows, np.int32), np.zeros(window.rows)
     scores = Scores(np.empty(window.rows, np.float32), None, np.empty(window.rows, np.bool_))
     for code, (part, call) in enumerate(zip(parts, calls, strict=True)):
         rows = np.arange(window.rows) if part.rows is None else part.rows
-        window.codes[rows], window.took_s[rows] = code, call.took_s / len(rows)
+        codes[rows], row_s[rows] = code, call.took_s / len(rows)
         window.failures |= {int(rows[row]): error for row, error in call.failures.items()}
         scores = _replaced(scores, rows, call.scores)
-    window.scores = scores
+    window.codes, window.row_s, window.scores = codes, row_s, scores
+
+
+def _check_champion(window: Window, parts: Sequence[Part], calls: Sequence[Call]) -> None:
+    """Raise what the champion raised, where it failed on all of its rows and nobody else scored any.
+
+    Another variant's failure is its own share's matter; of the champion's, another worker may do better.
+    """
+    for part, call in zip(parts, calls, strict=True):
+        if call.error is not None and part.answered.variant in (CHAMPION, FALLBACK):
+            rows = slice(None) if part.rows is None else part.rows
+            if not _scores(window).finite[rows].any():
+                raise call.error
 
 
 def _replaced(scores: Scores, rows: NDArray[np.intp], others: Scores) -> Scores:

@@ -31,12 +31,14 @@ class Call(NamedTuple):
 
     scores    [rows]; NaN where it failed
     failures  row → why
+    unscored  rows: those, and the ones to which it gave NaN or an infinity
     error     it failed as a whole
     took_s    seconds
     """
 
     scores: Scores
     failures: dict[int, Exception]
+    unscored: int
     error: Exception | None
     took_s: float
 
@@ -64,7 +66,8 @@ class Inference:
 
     async def ask(self, runtime: Runtime, columns: Columns, *, patience: int | None = None) -> Call:
         """What the model says of the rows, or why it fails; `patience` is that of `score_apart`."""
-        pace = self._paces.setdefault(runtime.model, _Pace())
+        if (pace := self._paces.get(runtime.model)) is None:
+            pace = self._paces[runtime.model] = _Pace()
         size = columns.rows.bit_length()
         if pace.computing.get(size, 1.0) <= INLINE_S and pace.stalls < STALLS:
             call, computed = _timed(runtime, columns, patience)
@@ -111,4 +114,5 @@ def _timed(runtime: Runtime, columns: Columns, patience: int | None) -> tuple[Ca
         scores = Scores(np.full(rows, np.nan, np.float32), None, np.zeros(rows, np.bool_))
         failures = dict.fromkeys(range(rows), raised)
     computed, took_s = time.thread_time() - computing, time.perf_counter() - started
-    return Call(scores, failures, error, took_s), computed
+    unscored = columns.rows - int(np.count_nonzero(scores.finite))
+    return Call(scores, failures, unscored, error, took_s), computed

@@ -215,7 +215,7 @@ class OutputEncoder:
             scored_at=time.time_ns() // 1_000_000,
             runtime=window.runtime,
             sizes=sources.sizes,
-            took_us=None if window.took_s is None else round(float(window.took_s[everything].sum()) * 1e6),
+            took_us=window.took_us(rows),
         )
         try:
             log.check(block)
@@ -237,7 +237,7 @@ class OutputEncoder:
 
 def _unscored(window: Window) -> list[Rejection]:
     """Rows on which a model failed, or to which it gave a score that is no number."""
-    if window.scores is None or window.scores.finite.all():
+    if window.scores is None or np.count_nonzero(window.scores.finite) == window.rows:
         return []
     accepted, tried = window.events.accepted, window.tried
     too = "" if tried is None else f"; nor did the fallback {tried} score it"
@@ -252,9 +252,9 @@ def _unscored(window: Window) -> list[Rejection]:
 
 def _named(codes: Codes, names: Sequence[str]) -> Category:
     """[rows] the names at `codes`, each name once among the values."""
+    if len(names) == 1:
+        return Category(codes, tuple(names))
     values = tuple(dict.fromkeys(names))
-    if len(values) == len(names):
-        return Category(codes, values)
     return Category(np.array([values.index(name) for name in names], np.int32)[codes], values)
 
 

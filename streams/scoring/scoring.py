@@ -47,7 +47,7 @@ class Window:
     scores     of the rows, once scored; rows in `failures` have none
     failures   row → why the model that it was sent to could not score it
     tried      the fallback, where it was asked about rows that the model they were sent to did not score
-    took_s     [rows] seconds of the models' calls, shared out by rows
+    row_s      seconds of the models' calls per row, [rows] where rows differ
     runtime    what computed the scores
     """
 
@@ -63,12 +63,17 @@ class Window:
     scores: Scores | None = None
     failures: dict[int, Exception] = field(default_factory=dict)
     tried: ModelRef | None = None
-    took_s: NDArray[np.float64] | None = None
+    row_s: float | NDArray[np.float64] = 0.0
     runtime: str = ""
 
     @property
     def rows(self) -> int:
         return self.events.rows
+
+    def took_us(self, rows: NDArray[np.intp]) -> int:
+        """Microseconds of the models' calls for these rows."""
+        seconds = self.row_s * len(rows) if isinstance(self.row_s, float) else float(self.row_s[rows].sum())
+        return round(seconds * 1e6)
 
     def answer_of(self, row: int) -> Answered:
         """What answered the row, or could not."""

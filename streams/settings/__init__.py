@@ -190,6 +190,10 @@ class Settings(Section):
                 place, fix = place_of(("rollout", "slices")), "Add it to labels.slices."
                 key = f"rollout.slices.{position}"
                 found.append(ConfigurationError(place, key, found=repr(name), expected="one of labels.slices", fix=fix))
+        if self.automation.level == "shadow_people" and not self.scored.enabled:
+            place, fix = place_of(("scored", "enabled")), "What the model would have said is in the scored log alone."
+            expected = 'true, as automation.level is "shadow_people"'
+            found.append(ConfigurationError(place, "scored.enabled", found="false", expected=expected, fix=fix))
         own = {topic.name for topic in self.topics.table()[1:]}
         if self.events.topic in own:
             place = place_of(("events", "topic"))
