@@ -16,8 +16,7 @@ _CLIP = 0.001
 def log_loss(outcomes: Outcomes) -> NDArray[np.float64]:
     """[rows] -ln of the probability that was given to what came true, clipped to [.001, .999]."""
     if outcomes.scores is None:
-        score = np.clip(outcomes.score, 0.0, 1.0)
-        probability = np.where(outcomes.label == 1, score, 1 - score)
+        probability = np.where(outcomes.label == 1, outcomes.score, 1 - outcomes.score)
     else:
         rows = np.arange(len(outcomes.label))
         probability = outcomes.scores[rows, outcomes.label.astype(np.intp)].astype(np.float64)
