@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -22,6 +24,26 @@ def mlp(width: int = 64) -> nn.Module:
         nn.Linear(width, 1),
         nn.Sigmoid(),
     )
+
+
+SLEEP_S = 5.0
+
+
+class Sleeping(nn.Module):
+    """The same, but that a shadow worker waits for it: `SLEEP_S` for every call, once it is asked about the stream.
+
+    Its checks at loading, dozens of calls, it passes at once: they run in another thread than the one for candidates.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = mlp()
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if threading.current_thread().name.startswith("candidates"):
+            time.sleep(SLEEP_S)
+        scores: torch.Tensor = self.network(input)
+        return scores
 
 
 def seeded() -> nn.Module:
