@@ -98,6 +98,7 @@ class RolloutJudge:
         self._guards = Guards()
         self._ledger = self._empty_ledger()
         self._pending: Look | None = None
+        self._forgotten = NO_WATERMARK
 
     @property
     def pending(self) -> Look | None:
@@ -208,8 +209,10 @@ class RolloutJudge:
 
     def _look(self) -> list[Look]:
         """One at most: of everything where a bucket has matured, else of what may end the rollout at once."""
-        matured = self._matured()
-        stage = self._stage
+        matured, stage = self._matured(), self._stage
+        if matured > self._forgotten:
+            self._forgotten = matured
+            self._ledger.forget(matured, BUCKETS)
         if stage is None:
             return []
         if stage.looked == NO_WATERMARK:
@@ -217,7 +220,6 @@ class RolloutJudge:
         whole = matured > stage.looked
         if whole:
             stage.looked = matured
-            self._ledger.forget(matured, BUCKETS)
         if self._pending is not None and self._pending.verdict == "rollback" and not (whole and self._by_hand):
             return []
         evidence = self._ledger.look(stage.rollout, matured) if whole else self._ledger.look_fast(stage.rollout)

@@ -30,8 +30,12 @@ _WINDOW = 2
 
 
 class SideState(msgspec.Struct):
-    """A snapshot: cells by slice, their tunes, the fast test, and where the window of the bake began."""
+    """A snapshot: of which loss and length of bucket; cells by slice, their tunes, the fast test, and where the window
+    of the bake began.
+    """
 
+    metric: str
+    width_ms: int
     cells: dict[str, CellsState]
     tunes: dict[str, float]
     fast: FastState
@@ -141,10 +145,15 @@ class Side:
 
     def state(self) -> SideState:
         cells = {name: cells.state() for name, cells in self._cells.items()}
-        return SideState(cells, self._tunes, self._fast.state(), self._window)
+        return SideState(self._metric, self._width, cells, self._tunes, self._fast.state(), self._window)
 
     def restore(self, state: SideState) -> None:
-        """Raises ValueError."""
+        """Go on from there; begin anew where the settings name another loss, or buckets of another length, by now.
+
+        Raises ValueError.
+        """
+        if (state.metric, state.width_ms) != (self._metric, self._width):
+            return
         self._cells = {name: Cells.restored(cells) for name, cells in state.cells.items()}
         self._tunes, self._window = state.tunes, state.window
         self._fast.restore(state.fast)

@@ -302,6 +302,30 @@ def test_what_comes_twice_counts_once(repeated: set[int]) -> None:
     assert looks(repeated) == looks(set())
 
 
+def test_losses_of_another_kind_are_not_mixed_in_after_a_restart() -> None:
+    judge, world, control = RolloutJudge(PLAN, LABELS), World(), begun()
+    judge.follow(control)
+    for message in world.next_day(control):
+        tell(judge, message)
+    other = RolloutJudge(replace(PLAN, loss="brier"), LABELS)
+    other.restore(judge.snapshot())
+    [look] = [look for message in world.next_day(control) for look in tell(other, message)]
+    assert [main(look, source).clusters for source in ("paired", "canary")] == [1, 1]
+
+
+def test_a_shadow_without_a_rollout_does_not_grow_for_ever() -> None:
+    judge, world = RolloutJudge(PLAN, LABELS), World(segments=1, partitions=1)
+    shadowed = msgspec.structs.replace(start_shadow(before(), NEW), revision=2)
+    judge.follow(shadowed)
+    sizes = []
+    for _ in range(900):
+        for message in world.next_day(shadowed):
+            tell(judge, message)
+        sizes.append(len(judge.snapshot()) if world.day % 300 == 0 else 0)
+    _, second, third = (size for size in sizes if size)
+    assert third < 1.05 * second
+
+
 def test_a_snapshot_of_something_else_is_refused() -> None:
     with pytest.raises(UnreadableRollouts):
         RolloutJudge(PLAN, LABELS).restore(b"nonsense")
