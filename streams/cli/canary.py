@@ -108,7 +108,8 @@ def stop(
     from penstock.streams.control.changes import stop_rollout
 
     control = changing.write(stop_rollout, "canary stop")
-    candidate = control.shadows[-1].model
+    stopped = changing.before.rollout if changing.before else None
+    candidate = stopped.candidate if stopped else "the candidate"
     changing.say(
         control,
         f"{control.champion} answers every key; {candidate} goes on in shadow",

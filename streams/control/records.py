@@ -27,7 +27,11 @@ class UnreadableControl(PenstockError):
 
     def __init__(self, topic: str, offset: int, reason: str, *, newer: bool = False) -> None:
         self.topic, self.offset, self.reason, self.newer = topic, offset, reason, newer
-        fix = "Upgrade Penstock." if newer else "`penstock models use NAME@VERSION` writes a good one after it."
+        fix = (
+            "Upgrade Penstock."
+            if newer
+            else "The next change writes a good one after it, `penstock models use NAME@VERSION` for example."
+        )
         super().__init__(f"Record {offset} of {topic} is not a control record that can be used: {reason}. {fix}")
 
 
