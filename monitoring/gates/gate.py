@@ -96,9 +96,10 @@ def _verdict(question: Question, seen: Estimate, limits: Bounds, harm: float) ->
 
 
 def _could_have_shown(seen: Estimate, question: Question) -> bool:
-    """Whether so many rows would have shown a single failure, were they as frequent as the margin allows.
+    """Whether so many rows would have shown a single failure more, were there enough of them to exceed the margin.
 
     Where hardly a row differs, the variance of those that did not says nothing (the rule of three: Hanley and
     Lippman-Hand 1983). It can be said of losses whose unit is known.
     """
-    return question.metric not in OF_ONE or seen.rows * question.margin >= -math.log(question.alpha)
+    hidden = question.margin - seen.difference
+    return question.metric not in OF_ONE or seen.rows * hidden >= -math.log(question.alpha)

@@ -198,6 +198,11 @@ def test_no_disagreement_in_too_few_rows_proves_nothing() -> None:
     assert look(cells, margin=0.01).verdict == "promote"
 
 
+def test_a_margin_of_nothing_asks_for_a_better_one() -> None:
+    assert look(cells_of(np.random.default_rng(6), -0.1), margin=0.0).verdict == "promote"
+    assert look(cells_of(np.random.default_rng(6), 0.0), margin=0.0).verdict == "hold"
+
+
 def test_paired_rows_of_a_few_keys_can_be_judged() -> None:
     rng, cells = np.random.default_rng(6), Cells(DAY)
     for day in range(20):
