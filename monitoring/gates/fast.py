@@ -29,6 +29,7 @@ HARM = 2.0
 """Times the margin."""
 FEWEST_BLOCKS = 10
 FEWEST_ROWS = 200
+"""Of the candidate: fewer are too few for their mean to be nearly normal."""
 
 
 class FastState(msgspec.Struct):
