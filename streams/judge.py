@@ -118,7 +118,7 @@ class JudgeRole(Service):
         rollouts = RolloutJudge(
             settings.rollout.config(),
             settings.labels.config(),
-            idle_s=_IDLE_SEGMENTS * settings.watch.segment_max_s,
+            idle_s=max(_IDLE_SEGMENTS * settings.watch.segment_max_s, _IDLE_S),
             sensitive=sensitive,
         )
         inputs = JudgeInputs(judge, rollouts)
@@ -140,6 +140,7 @@ class JudgeRole(Service):
         await self._checkpoints.close()
 
     def _follow(self, control: Control) -> None:
+        self.metrics.revision.set(control.revision)
         if self._inputs is not None:
             self._inputs.follow(control)
             self.metrics.show_rollout(control.rollout)
@@ -213,7 +214,9 @@ class JudgeRole(Service):
 
 
 _IDLE_SEGMENTS = 3
-"""Times the longest that a segment stays open: a partition that says nothing for so long is silent."""
+"""Times the longest that a segment stays open: a partition that says nothing for so long is silent, but"""
+_IDLE_S = 30.0
+"""not one that only paused for a moment, or whose worker was busy."""
 
 PART_BYTES = 800_000
 """Of a snapshot in one record."""

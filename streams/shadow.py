@@ -114,7 +114,9 @@ class ShadowRole(Service):
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "shadow")
         await self._follower.start()
-        await self._candidates.follow(self._follower.current)
+        if (control := self._follower.current) is not None:
+            await self._candidates.follow(control)
+            self.metrics.revision.set(control.revision)
         if self._candidates.scorer is None:
             log.info("No candidate is tried: the scored log passes by unread")
         _give_way()
@@ -138,6 +140,7 @@ class ShadowRole(Service):
     async def _follow_control(self) -> None:
         async for control in self._follower:
             await self._candidates.follow(control)
+            self.metrics.revision.set(control.revision)
 
     def _load(self, model: ModelRef) -> Runtime:
         package = Registry(self._settings.registry_location).path(model)

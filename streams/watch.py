@@ -31,6 +31,7 @@ from penstock.monitoring.metrics.tally import Tally
 from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas import paired_wire, scored
 from penstock.schemas.comparison import ComparisonSummary
+from penstock.schemas.control import Control
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.paired import PairedBlock
 from penstock.schemas.quality import QualitySummary
@@ -108,7 +109,7 @@ class WatchRole(Service):
         self._config = WatchConfig.of(self._settings, await topics.require(self._settings, "watch"))
         await asyncio.to_thread(warm_up)
         await self._follower.start()
-        await self._refer(None if self._follower.current is None else str(self._follower.current.champion))
+        await self._refer(self._follower.current)
         self._again = SecondReader(
             await self._clients.enter_async_context(clients.consumer(self._settings.kafka, fetch_max_wait_ms=100)),
             self._logs,
@@ -146,10 +147,13 @@ class WatchRole(Service):
     @Service.task
     async def _follow_control(self) -> None:
         async for control in self._follower:
-            await self._refer(str(control.champion))
+            await self._refer(control)
 
-    async def _refer(self, model: str | None) -> None:
+    async def _refer(self, control: Control | None) -> None:
+        model = None if control is None else str(control.champion)
         await asyncio.to_thread(self._references.use, model)
+        if control is not None:
+            self.metrics.revision.set(control.revision)
         log.info("Segments are compared with %s", f"the training data of {model}" if model else "nothing yet")
 
     def _binning(self, block: ScoredBlock) -> Binning:

@@ -30,6 +30,9 @@ class PipelineMetrics:
     def __init__(self, pipeline: str) -> None:
         self.registry = CollectorRegistry()
         self._pipeline = pipeline
+        self.revision = self._gauge(
+            "penstock_control_revision", "Revision of the control record that this worker follows."
+        ).labels(pipeline)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, ["pipeline", *labels], registry=self.registry)

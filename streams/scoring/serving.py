@@ -153,6 +153,7 @@ class Models:
             None if control.fallback is None else self._loaded[control.fallback],
         )
         self._followed = control
+        self._metrics.revision.set(control.revision)
         self._unusable.clear()
         answering = {variant: self._loaded[model] for variant, model in control.answering().items()}
         self._metrics.serving(
