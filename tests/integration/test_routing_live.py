@@ -1,6 +1,6 @@
 """A canary comes, grows and goes under traffic: two workers agree on every key, and no event is lost or doubled.
 
-What the model is not certain about goes to people meanwhile, in the same transactions.
+What the model is not certain about goes to people meanwhile, in the same transactions; in the end a fallback steps in.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ from traffic import Traffic, check_order, check_scores, decoded, flowing, repeat
 
 from penstock.models.routing import Routing
 from penstock.schemas.columns import Columns, Layout
-from penstock.schemas.control import CANARY, Control, Experiment
+from penstock.schemas.control import CANARY, CHAMPION, FALLBACK, Control, Experiment
 from penstock.schemas.keys import hash_keys
 from penstock.schemas.records import ModelRef
 from penstock.streams.control import Change, change_control, read_control
+from penstock.streams.control.changes import set_fallback, to_what_serves
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 KEYS = [b"customer-%d" % number for number in range(50)]
 FACTORS = {1: 1.0, 2: 2.0}
 ABSTAIN = (0.5, 0.7)
-AUTOMATION = f"""
+SETTINGS = f"""
 [automation]
 level = "partial"
 abstain = {list(ABSTAIN)}
+[fallback]
+queue_ms = 0.001
+leave_ms = 0.0
+hold_s = 0.0
 """
+"""Every event has waited too long: the fallback answers as soon as there is one."""
 
 
 def key_of(number: int) -> bytes:
@@ -36,6 +42,8 @@ def key_of(number: int) -> bytes:
 
 def variants(control: Control) -> dict[bytes, str]:
     """Key → where it goes."""
+    if control.fallback is not None:
+        return dict.fromkeys(KEYS, FALLBACK)
     routing = Routing(control)
     codes = routing.route(hash_keys(KEYS, len(KEYS)), Columns.missing(Layout(), len(KEYS)))
     return {key: routing.variants[code] for key, code in zip(KEYS, codes, strict=True)}
@@ -53,10 +61,10 @@ def to_canary(share: float, candidate: ModelRef) -> Change:
     return change
 
 
-async def test_every_key_is_answered_by_its_variant_while_the_share_grows_and_after_a_rollback(
+async def test_every_key_is_answered_by_its_variant_whatever_changes(
     kafka: Kafka, project_named: MakeProject, witness: Witness
 ) -> None:
-    project = await project_named("routed", mode="exactly_once", more=AUTOMATION)
+    project = await project_named("routed", mode="exactly_once", more=SETTINGS)
     candidate = project.package(seed=2, factor=FACTORS[2])
     settings = project.settings
     topics = settings.topics
@@ -76,6 +84,9 @@ async def test_every_key_is_answered_by_its_variant_while_the_share_grows_and_af
             change = to_canary(share, candidate)
             in_force.append(await change_control(settings, change, command="test", author="test", reason="a trial"))
             await follow(traffic, len(in_force))
+        small = to_what_serves(settings.pipeline.name, lambda control: set_fallback(control, candidate))
+        in_force.append(await change_control(settings, small, command="test", author="test", reason="too slow"))
+        await follow(traffic, len(in_force))
 
     def counted(name: str) -> int:
         return int(sum(worker.metric(name) for worker in workers))
@@ -95,13 +106,13 @@ async def test_every_key_is_answered_by_its_variant_while_the_share_grows_and_af
     assert {prediction["id"] for prediction in predictions} == traffic.ids
     assert repeats(predictions) == 0
     check_scores(predictions, FACTORS)
-    assert {prediction["routing_revision"] for prediction in predictions} == {1, 2, 3, 4}
+    assert {prediction["routing_revision"] for prediction in predictions} == {1, 2, 3, 4, 5}
     expected = {control.revision: variants(control) for control in in_force if control is not None}
     for record, prediction in zip(records, predictions, strict=True):
         assert record.key is not None
         assert prediction["variant"] == expected[prediction["routing_revision"]][record.key]
-        version = candidate.version if prediction["variant"] == CANARY else ModelRef("sum", 1).version
-        assert prediction["version"] == version
+        assert prediction["version"] == (1 if prediction["variant"] == CHAMPION else candidate.version)
+        assert prediction["fallback"] == ("overload" if prediction["variant"] == FALLBACK else None)
     on_canary = [{key for key, variant in expected[revision].items() if variant == CANARY} for revision in (2, 3, 4)]
     assert set() == on_canary[2] < on_canary[0] < on_canary[1] < set(KEYS)
     assert np.isclose(len(on_canary[0]) / len(KEYS), 0.3, atol=0.2)
