@@ -84,6 +84,10 @@ def candidate_score(number: int) -> float:
     return 1 - score(number) if number % 11 == 0 else score(number)
 
 
+def scored_rows(records: Sequence[ConsumerRecord]) -> int:
+    return sum(decode(record.value, record.headers).rows for record in records)
+
+
 def shadow_scores(record: ConsumerRecord) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
     """What the candidate says about the rows of a record of the scored log."""
     scored = decode(record.value, record.headers)
@@ -163,12 +167,8 @@ async def test_rows_and_labels_count_once_through_kill_minus_nine(
         await label(EVENTS + 7, 1.0)
         await producer.send(topics.labels.name, b"no label", partition=0)
         await producer.flush()
-        scored = await witness.read(
-            topics.scored.name,
-            lambda seen: sum(decode(record.value, record.headers).rows for record in seen) >= EVENTS,
-            timeout_s=60,
-        )
-        half = len(scored) // 2
+        scored = await witness.read(topics.scored.name, lambda seen: scored_rows(seen) >= EVENTS, timeout_s=60)
+        half = next(n for n in range(len(scored)) if scored_rows(scored[:n]) >= EVENTS // 3)
         await write_shadow_scores(producer, topics.shadow_scores.name, scored[:half])
         await witness.read(topics.summaries.name, lambda seen: len(comparisons(seen, mature=False)) > 3, timeout_s=60)
         first.kill()
