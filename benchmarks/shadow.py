@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ KINDS = {
 EVENTS = "departures"
 WARM_UP = 0.1
 TIMEOUT_S = 180.0
+POLL_S = 0.25
 LIMITS = {"events_per_s": ("≥", 0.95), "p99_ms": ("≤", 1.10)}
 COST_LIMIT = 0.40
 
@@ -139,12 +141,14 @@ class Bench:
         task = self.task(f"rate-{kind}-{turn}", self.events_topic)
         self.broker.create(task.predictions, task.scored, f"{task.group}.shadow-scores")
         prepare(task, kind)
-        with shadowing(task, kind) as shadow:
+        with shadowing(task, kind) as shadow, ThreadPoolExecutor(1) as beside:
+            keeps_up = shadow if kind == "candidate" else None
+            cost = beside.submit(keeps_up.cpu_us_per_event, self.warm_up, self.total) if keeps_up else None
             score = measure(
                 self.broker, [*python("penstock"), "worker", "score"], task, Path(task.directory),
                 warm_up=self.warm_up, count=self.options.events, cores=None, timeout_s=TIMEOUT_S,
             )  # fmt: skip
-            shadow_cpu_us = shadow.cpu_us_per_event(self.total) if shadow and kind == "candidate" else None
+            shadow_cpu_us = None if cost is None else cost.result()
         check(self.broker.read(task.predictions, self.total)[1], self.expected)
         self.broker.delete(task.predictions, task.scored, f"{task.group}.shadow-scores")
         return score.events_per_s, score.cpu_us_per_event, shadow_cpu_us
@@ -191,15 +195,19 @@ class ShadowWorker:
         self._process, self._log = process, log
         self._wait_for("Shadowing partitions")
         [self._address] = re.findall(r"Admin at (http://\S+)", log.read_text())
-        self._begun = cpu_seconds(process)
 
-    def cpu_us_per_event(self, events: int) -> float:
-        """Since it began, once it has asked its candidate about so many events."""
+    def cpu_us_per_event(self, warm_up: int, total: int) -> float:
+        """From when it has asked its candidate about `warm_up` events until it has about `total`; waits for both."""
+        begun, cpu_begun = self._when_asked(warm_up)
+        ended, cpu_ended = self._when_asked(total)
+        return (cpu_ended - cpu_begun) * 1e6 / max(ended - begun, 1)
+
+    def _when_asked(self, events: int) -> tuple[float, float]:
         deadline = time.monotonic() + TIMEOUT_S
-        while self._rows() < events:
+        while (rows := self._rows()) < events:
             self._check(deadline)
-            time.sleep(0.5)
-        return (cpu_seconds(self._process) - self._begun) * 1e6 / events
+            time.sleep(POLL_S)
+        return rows, cpu_seconds(self._process)
 
     def _rows(self) -> float:
         with urllib.request.urlopen(f"{self._address}/metrics", timeout=10) as answer:  # noqa: S310
@@ -210,7 +218,7 @@ class ShadowWorker:
         deadline = time.monotonic() + TIMEOUT_S
         while words not in self._log.read_text():
             self._check(deadline)
-            time.sleep(0.1)
+            time.sleep(POLL_S)
 
     def _check(self, deadline: float) -> None:
         if not self._process.is_running() or time.monotonic() > deadline:
