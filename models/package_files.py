@@ -7,6 +7,7 @@ A package is one directory of exactly these files; its digest is the SHA-256 of 
     profile.msgpack      the reference profile (`penstock.schemas.profile`)
     golden.arrow         sample inputs with expected outputs
     SHA256SUMS           as `sha256sum` writes and checks it
+    SHA256SUMS.sig       signatures, where somebody signed it (`penstock.models.package_signatures`)
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from penstock.models.package_signatures import SIGNATURES, check_signatures, read_signatures
 from penstock.models.signature import Signature
 from penstock.schemas.errors import ConfigurationError, ModelRefused
 from penstock.schemas.profile import ReferenceProfile, UnreadableProfile, decode_profile
+from penstock.schemas.signing import ANYBODY, TrustedKeys
 
 MANIFEST, WEIGHTS, PROFILE, GOLDEN, SUMS = (
     "manifest.json",
@@ -32,6 +35,7 @@ MANIFEST, WEIGHTS, PROFILE, GOLDEN, SUMS = (
 )
 CONTENTS = (MANIFEST, WEIGHTS, PROFILE, GOLDEN)
 PACKAGE_FILES = (*CONTENTS, SUMS)
+"""Those that every package has."""
 SCHEMA_VERSION = 1
 
 MODEL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
@@ -101,24 +105,29 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify_package(directory: Path) -> Manifest:
+def verify_package(directory: Path, trusted: TrustedKeys = ANYBODY) -> Manifest:
     """Check a package's files without running anything of it, and return its manifest.
 
-    Raises ModelRefused: a file is missing, unknown, a link, or does not match SHA256SUMS; a name in SHA256SUMS leads
-    out of the directory; the manifest is of a newer schema or contradicts itself; the safetensors header is not sound.
+    Raises ModelRefused: a file is missing, unknown, a link, or does not match SHA256SUMS; no trusted key signed it,
+    where any is trusted; a name in SHA256SUMS leads out of the directory; the manifest is of a newer schema or
+    contradicts itself; the safetensors header is not sound.
     """
     place = str(directory)
     if not directory.is_dir():
         raise ModelRefused(place, "there is no such directory", fix="Write it with `penstock package`.")
     found = {entry.name: entry for entry in directory.iterdir()}
-    for name in sorted(found.keys() - set(PACKAGE_FILES)):
-        raise ModelRefused(place, f"it holds the unknown file {name!r}; expected only {', '.join(PACKAGE_FILES)}")
+    known = (*PACKAGE_FILES, SIGNATURES)
+    for name in sorted(found.keys() - set(known)):
+        raise ModelRefused(place, f"it holds the unknown file {name!r}; expected only {', '.join(known)}")
     for name in PACKAGE_FILES:
         if name not in found:
             raise ModelRefused(place, f"{name} is missing", fix="Package the model again.")
+    for name in found:
         if found[name].is_symlink() or not found[name].is_file():
             raise ModelRefused(place, f"{name} is not a plain file; links are not followed")
-    _check_sums(directory)
+    sums = (directory / SUMS).read_bytes()
+    check_signatures(place, sums, read_signatures(directory), trusted)
+    _check_sums(directory, sums)
     manifest = _read_manifest(directory)
     _check_safetensors(directory)
     return manifest
@@ -132,9 +141,9 @@ def read_profile(directory: Path) -> ReferenceProfile:
         raise ModelRefused(str(directory), f"{PROFILE}: {error}", fix="Package the model again.") from error
 
 
-def _check_sums(directory: Path) -> None:
+def _check_sums(directory: Path, content: bytes) -> None:
     sums: dict[str, str] = {}
-    for number, line in enumerate((directory / SUMS).read_text("utf-8", "replace").splitlines(), start=1):
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
         entry = _SUM.fullmatch(line)
         if entry is None:
             raise ModelRefused(str(directory), f"line {number} of {SUMS} is not `<64 hexadecimal digits>  <file>`")

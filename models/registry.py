@@ -12,10 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.models.package_files import Manifest, verify_package
+from penstock.models.package_files import SUMS, Manifest, verify_package
+from penstock.models.package_signatures import decode_signatures, read_signatures, sign_sums
 from penstock.models.stores import DirectoryStore, RemoteStore, Store
 from penstock.schemas.errors import ConfigurationError, PenstockError
 from penstock.schemas.records import ModelRef
+from penstock.schemas.signing import ANYBODY, PrivateKey, Signature, TrustedKeys
 
 LATEST = "latest"
 _ALIAS = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -51,12 +53,12 @@ class Registry:
     """`location` is a directory or an fsspec URL such as s3://bucket/models (its driver must be installed).
 
     Packages at a URL are copied once to `cache` (by default below the user's cache directory) and checked against the
-    registry's digest each time they are asked for.
+    registry's digest each time they are asked for. Where keys are `trusted`, whatever none of them signed is refused.
     """
 
-    def __init__(self, location: str | Path, *, cache: Path | None = None) -> None:
+    def __init__(self, location: str | Path, *, cache: Path | None = None, trusted: TrustedKeys = ANYBODY) -> None:
         """Raises ConfigurationError when the URL's protocol is not known or its driver not installed."""
-        self.location = str(location)
+        self.location, self.trusted = str(location), trusted
         self._store: Store = (
             RemoteStore(self.location, cache) if "://" in self.location else DirectoryStore(Path(location))
         )
@@ -66,20 +68,34 @@ class Registry:
 
         A reader never sees half a package, and concurrent calls get distinct versions. Raises ModelRefused.
         """
-        manifest = verify_package(package)
+        manifest = verify_package(package, self.trusted)
         return ModelRef(manifest.name, self._store.add(manifest.name, package))
 
     def path(self, ref: ModelRef) -> Path:
         """The local, verified directory of a version. Raises ModelNotFound or ModelRefused."""
-        if ref.version not in self._store.versions(ref.name):
-            raise self._not_found(ref.name, str(ref.version))
-        directory = self._store.fetch(ref.name, ref.version)
-        verify_package(directory)
+        directory = self._fetch(ref)
+        verify_package(directory, self.trusted)
         return directory
 
     def manifest(self, ref: ModelRef) -> Manifest:
         """Raises ModelNotFound or ModelRefused."""
-        return verify_package(self.path(ref))
+        return verify_package(self._fetch(ref), self.trusted)
+
+    def sign(self, ref: ModelRef, key: PrivateKey) -> Signature:
+        """Add a signature to a version, whoever signed it so far: nobody, it may be.
+
+        Raises ModelNotFound or ModelRefused.
+        """
+        directory = self._fetch(ref)
+        verify_package(directory)
+        signature = sign_sums(key, (directory / SUMS).read_bytes())
+        self._store.add_signatures(ref.name, ref.version, [signature])
+        return signature
+
+    def signatures(self, ref: ModelRef) -> list[Signature]:
+        """All that a version carries, trusted or not. Raises ModelNotFound or ModelRefused."""
+        directory = self._fetch(ref)
+        return decode_signatures(str(directory), read_signatures(directory))
 
     def digest(self, ref: ModelRef) -> str:
         """Of a version, as `RegisteredModel` has it. Raises ModelNotFound."""
@@ -122,6 +138,11 @@ class Registry:
         if version not in self._store.versions(name):
             raise self._not_found(name, str(version))
         self._store.set_alias(name, alias, version)
+
+    def _fetch(self, ref: ModelRef) -> Path:
+        if ref.version not in self._store.versions(ref.name):
+            raise self._not_found(ref.name, str(ref.version))
+        return self._store.fetch(ref.name, ref.version)
 
     def _not_found(self, name: str, wanted: str) -> ModelNotFound:
         known = self.models()

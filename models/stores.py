@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,15 @@ import fsspec  # type: ignore[import-untyped]
 import msgspec
 
 from penstock.models.package_files import CONTENTS, MODEL_NAME, PACKAGE_FILES, SUMS, digest_of_package
+from penstock.models.package_signatures import (
+    SIGNATURES,
+    decode_signatures,
+    read_signatures,
+    replace_file,
+    with_signatures,
+)
 from penstock.schemas.errors import ConfigurationError, ModelRefused
+from penstock.schemas.signing import Signature
 
 _ALIASES = "aliases.json"
 
@@ -31,11 +39,15 @@ class Store(Protocol):
         ...
 
     def add(self, name: str, package: Path) -> int:
-        """The version that this content has, or now gets."""
+        """The version that this content has, or now gets, with the signatures that the package brings."""
         ...
 
     def fetch(self, name: str, version: int) -> Path:
         """A local directory with the files of a version that exists."""
+        ...
+
+    def add_signatures(self, name: str, version: int, signatures: Sequence[Signature]) -> None:
+        """To a version that exists."""
         ...
 
     def aliases(self, name: str) -> dict[str, int]: ...
@@ -67,18 +79,24 @@ class DirectoryStore:
             existing = self.versions(name)
             for version, known in sorted(existing.items()):
                 if known == digest:
+                    _add_to(directory / str(version), _signatures_of(package))
                     return version
             with tempfile.TemporaryDirectory(prefix=".adding-", dir=directory) as temporary:
                 draft = Path(temporary) / "package"
                 draft.mkdir()
                 for file in PACKAGE_FILES:
                     shutil.copyfile(package / file, draft / file)
+                _add_to(draft, _signatures_of(package))
                 version = max(existing, default=0) + 1
                 draft.rename(directory / str(version))
             return version
 
     def fetch(self, name: str, version: int) -> Path:
         return self.root / name / str(version)
+
+    def add_signatures(self, name: str, version: int, signatures: Sequence[Signature]) -> None:
+        with self._turn(name) as directory:
+            _add_to(directory / str(version), signatures)
 
     def aliases(self, name: str) -> dict[str, int]:
         path = self.root / name / _ALIASES
@@ -141,9 +159,11 @@ class RemoteStore:
         existing = self.versions(name)
         for version, known in sorted(existing.items()):
             if known == digest:
+                self.add_signatures(name, version, _signatures_of(package))
                 return version
         version = self._claim(name, max(existing, default=0) + 1)
         place = f"{self._root}/{name}/{version}"
+        self.add_signatures(name, version, _signatures_of(package))
         for file in (*CONTENTS, SUMS):
             self._files.pipe_file(f"{place}/{file}", (package / file).read_bytes())
         return version
@@ -151,7 +171,10 @@ class RemoteStore:
     def fetch(self, name: str, version: int) -> Path:
         place, local = f"{self._root}/{name}/{version}", self._cache / name / str(version)
         expected = hashlib.sha256(self._files.cat_file(f"{place}/{SUMS}")).hexdigest()
+        signatures = self._signatures(name, version)
         if (local / SUMS).is_file() and digest_of_package(local) == expected:
+            if read_signatures(local) != signatures:
+                replace_file(local / SIGNATURES, signatures)
             return local
         local.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=local.parent) as temporary:
@@ -159,6 +182,7 @@ class RemoteStore:
             draft.mkdir()
             for file in PACKAGE_FILES:
                 (draft / file).write_bytes(self._files.cat_file(f"{place}/{file}"))
+            replace_file(draft / SIGNATURES, signatures)
             if (found := digest_of_package(draft)) != expected:
                 raise ModelRefused(
                     f"{name}@{version}", f"its digest changed from {expected} to {found} while it was read"
@@ -172,6 +196,16 @@ class RemoteStore:
                 if not (local / SUMS).is_file() or digest_of_package(local) != expected:
                     raise
         return local
+
+    def add_signatures(self, name: str, version: int, signatures: Sequence[Signature]) -> None:
+        if signatures:
+            place = f"{self._root}/{name}/{version}/{SIGNATURES}"
+            self._files.pipe_file(place, with_signatures(place, self._signatures(name, version), signatures))
+
+    def _signatures(self, name: str, version: int) -> bytes:
+        place = f"{self._root}/{name}/{version}/{SIGNATURES}"
+        data: bytes = self._files.cat_file(place) if self._files.exists(place) else b""
+        return data
 
     def aliases(self, name: str) -> dict[str, int]:
         path = f"{self._root}/{name}/{_ALIASES}"
@@ -203,6 +237,16 @@ class RemoteStore:
             return []
         entries: list[Any] = self._files.ls(directory, detail=False)
         return sorted(str(entry).rstrip("/").rpartition("/")[2] for entry in entries)
+
+
+def _signatures_of(package: Path) -> list[Signature]:
+    return decode_signatures(str(package), read_signatures(package))
+
+
+def _add_to(directory: Path, signatures: Sequence[Signature]) -> None:
+    if signatures:
+        data = with_signatures(str(directory), read_signatures(directory), signatures)
+        replace_file(directory / SIGNATURES, data)
 
 
 def _is_version(name: str) -> bool:

@@ -212,9 +212,9 @@ async def models(settings: Settings, deadline_s: float) -> list[Finding]:
 
 
 def _models(settings: Settings) -> list[Finding]:
-    from penstock.models.registry import Registry
+    from penstock.streams.registry import registry_of
 
-    registry = Registry(settings.registry_location)
+    registry = registry_of(settings)
     registered = registry.models()
     if not registered:
         fix = "`penstock package MODULE:FUNCTION --add`"
@@ -243,10 +243,10 @@ async def champion(settings: Settings, deadline_s: float) -> list[Finding]:
     ref = control.champion
 
     def load() -> str:
-        from penstock.models.registry import Registry
         from penstock.models.torch_runtime import load_runtime
+        from penstock.streams.registry import registry_of
 
-        path = Registry(settings.registry_location).path(ref)
+        path = registry_of(settings).path(ref)
         options = settings.window.max_rows, settings.models.device
         runtime = load_runtime(path, settings.catalogue, max_rows=options[0], device=options[1], model=ref)
         try:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from faust.types import TP
 from mode import Service
 
-from penstock.models.registry import Registry
 from penstock.models.torch_runtime import load_runtime
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.json_events import JsonCodec
@@ -34,6 +33,7 @@ from penstock.streams.delivery import AtLeastOnce, Outputs
 from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatureStore
 from penstock.streams.kafka import client_options
 from penstock.streams.readings import Readings, now_ms, worker_name
+from penstock.streams.registry import registry_of
 from penstock.streams.scoring.answering import Answering
 from penstock.streams.scoring.automation import Automation
 from penstock.streams.scoring.inference import Inference
@@ -188,7 +188,7 @@ class ScoreRole(Service):
 
     def _load(self, model: ModelRef) -> LoadedModel:
         return load_runtime(
-            Registry(self._settings.registry_location).path(model),
+            registry_of(self._settings).path(model),
             self._settings.catalogue,
             device=self._settings.models.device,
             max_rows=self._settings.window.max_rows,

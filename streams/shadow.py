@@ -26,7 +26,6 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 
-from penstock.models.registry import Registry
 from penstock.models.runtime import Runtime
 from penstock.monitoring.metrics.shadow import ShadowMetrics
 from penstock.monitoring.metrics.tally import Tally
@@ -42,6 +41,7 @@ from penstock.streams.control.candidates import FeaturesNotLogged
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
+from penstock.streams.registry import registry_of
 from penstock.streams.settings import Settings
 from penstock.streams.shadowing.candidates import Candidates
 from penstock.streams.shadowing.lag import Lag
@@ -143,7 +143,7 @@ class ShadowRole(Service):
             self.metrics.revision.set(control.revision)
 
     def _load(self, model: ModelRef) -> Runtime:
-        package = Registry(self._settings.registry_location).path(model)
+        package = registry_of(self._settings).path(model)
         from penstock.models.torch_runtime import load_runtime  # only now: most of the time nobody is tried
 
         runtime = load_runtime(

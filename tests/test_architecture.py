@@ -41,6 +41,7 @@ HOMES = {
     "rich": ("streams/",),
     "typer": ("streams/",),
     "fsspec": ("models/stores.py",),
+    "cryptography": ("schemas/signing.py", "schemas/sealing.py"),
 }
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNPICKLING_CALLS = {

@@ -18,6 +18,7 @@ from penstock.streams.cli import (
     demo,
     drift,
     features,
+    keys,
     labels,
     models,
     project,
@@ -104,7 +105,7 @@ def penstock(
 
 for group in (
     project, demo, run, models, replay, rollout, shadow, shadow_status, canary, routes, trail, console, features,
-    labels, topics, drift, report, alerts,
+    labels, topics, drift, report, alerts, keys,
 ):  # fmt: skip
     group.register(app)
 

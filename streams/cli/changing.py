@@ -57,19 +57,19 @@ class Changing:
         require_reason(force, self.reason)
         if force:
             return
-        from penstock.models.registry import Registry
         from penstock.streams.control.candidates import require_staged
         from penstock.streams.control.trail import read_trail
+        from penstock.streams.registry import registry_of
 
-        digest = Registry(self.settings.registry_location).digest(model)
+        digest = registry_of(self.settings).digest(model)
         require_staged(run_async(read_trail(self.settings)), model, digest=digest)
 
     def check_logged(self, model: ModelRef) -> None:
         """Raises ModelRefused unless the newest blocks of the scored log have every feature that the model reads."""
-        from penstock.models.registry import Registry
         from penstock.streams.control.candidates import newest_blocks, require_logged
+        from penstock.streams.registry import registry_of
 
-        signature = Registry(self.settings.registry_location).manifest(model).signature
+        signature = registry_of(self.settings).manifest(model).signature
         catalogue = self.settings.catalogue
         signature.check(catalogue, str(model))
         require_logged(model, signature.features, catalogue, run_async(newest_blocks(self.settings)))

@@ -23,9 +23,9 @@ def usable(settings: Settings, references: Iterable[str], *, load: bool) -> list
 
     Raises ModelNotFound, ModelRefused.
     """
-    from penstock.models.registry import Registry
+    from penstock.streams.registry import registry_of
 
-    registry = Registry(settings.registry_location)
+    registry = registry_of(settings)
     refs = [registry.resolve(reference) for reference in references]
     paths = {ref: registry.path(ref) for ref in refs}
     if load and paths:

@@ -30,6 +30,7 @@ from penstock.streams.cli.shared import (
 
 if TYPE_CHECKING:
     from penstock.models.registry import Registry
+    from penstock.schemas.signing import PrivateKey
     from penstock.streams.settings import Settings
 
 models_app = typer.Typer(help="Versions of models, names for them, and which one answers.", no_args_is_help=True)
@@ -49,6 +50,9 @@ def package(
         "packages"
     ),
     add: Annotated[bool, typer.Option("--add", help="Add it to the registry, too.")] = False,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="Sign it with this private key, a .pem file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train or load a model with your function and write a package: weights, signature, reference profile, golden rows.
@@ -58,16 +62,22 @@ def package(
     Example: [bold]penstock package network:train --add[/bold]
     """
     from penstock.models.package import package_from_factory
+    from penstock.models.package_signatures import sign_package
 
     settings = load_settings(config)
+    key = None if sign is None else _private_key(sign)  # before an hour of training
+    if add and key is None and settings.trusted_keys:
+        raise typer.BadParameter("the registry takes signed packages only: --sign KEY", param_hint="--add")
     with task_progress() as progress:
         progress(f"Running {target} and packaging what it returns", 0, 0)
         written = package_from_factory(target, output, settings.catalogue)
+    signature = None if key is None else sign_package(written, key)
     ref = _registry(settings).add(written) if add else None
     if as_json:
-        print_json({"package": str(written), "model": None if ref is None else str(ref)})
+        signed_by = None if signature is None else signature.key_id
+        print_json({"package": str(written), "model": None if ref is None else str(ref), "signed_by": signed_by})
         return
-    typer.echo(f"wrote {written}")
+    typer.echo(f"wrote {written}{'' if signature is None else f', signed by {signature.key_id}'}")
     if ref is None:
         typer.echo(f"Next: penstock models add {written}")
     else:
@@ -117,8 +127,9 @@ def show(model: ModelArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: J
     registry = _registry(load_settings(config))
     ref = registry.resolve(model)
     manifest = registry.manifest(ref)
+    signed_by = [signature.key_id for signature in registry.signatures(ref)]
     if as_json:
-        print_json({"model": str(ref), **msgspec.to_builtins(manifest)})
+        print_json({"model": str(ref), **msgspec.to_builtins(manifest), "signed_by": signed_by})
         return
     training = manifest.training
     metrics = ", ".join(f"{name} {value:g}" for name, value in training.metrics.items())
@@ -132,6 +143,7 @@ def show(model: ModelArgument, config: ConfigOption = DEFAULT_CONFIG, as_json: J
         ("code", training.code_commit or ""),
         ("environment", ", ".join(f"{name} {version}" for name, version in manifest.environment.items())),
         ("licence", manifest.licence or ""),
+        ("signed by", ", ".join(map(registry.trusted.name_of, signed_by))),
     ]
     print_table(("", ""), [row for row in rows if row[1]])
 
@@ -151,6 +163,31 @@ def alias(
     """
     _registry(load_settings(config)).alias(name, alias, version)
     typer.echo(f"{name}@{alias} is {name}@{version}")
+
+
+@models_app.command()
+def sign(
+    model: ModelArgument,
+    key: Annotated[Path, typer.Option("--key", "-k", metavar="FILE", help="The private key, a .pem file.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a version in the registry: you vouch for its files as they are. Its digest and version stay.
+
+    Where [bold]security.trusted_keys[/bold] names keys, nothing loads that none of them signed.
+
+    Example: [bold]penstock models sign fraud@2 --key keys/release.pem[/bold]
+    """
+    settings = load_settings(config)
+    private, registry = _private_key(key), _registry(settings)
+    ref = registry.resolve(model)
+    signature = registry.sign(ref, private)
+    if as_json:
+        print_json({"model": str(ref), "signed_by": signature.key_id})
+        return
+    typer.echo(f"{ref} is signed by {settings.trusted_keys.name_of(signature.key_id)}")
+    if settings.trusted_keys and signature.key_id not in {known.id for known in settings.trusted_keys.keys}:
+        typer.echo("That key is not in security.trusted_keys: the package is refused here all the same.", err=True)
 
 
 @models_app.command()
@@ -209,6 +246,12 @@ def serving(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) 
 
 
 def _registry(settings: Settings) -> Registry:
-    from penstock.models.registry import Registry
+    from penstock.streams.registry import registry_of
 
-    return Registry(settings.registry_location)
+    return registry_of(settings)
+
+
+def _private_key(path: Path) -> PrivateKey:
+    from penstock.streams.key_files import read_private_key
+
+    return read_private_key(path)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from aiokafka import ConsumerRecord
 
 from penstock.models.package_files import read_profile
-from penstock.models.registry import Registry
 from penstock.monitoring.report.data import ReportData
 from penstock.monitoring.report.findings import Reference
 from penstock.monitoring.report.text import instant
@@ -20,6 +19,7 @@ from penstock.schemas.quality_sums import CorruptQuality
 from penstock.schemas.records import SCHEMA_HEADER, ModelRef
 from penstock.schemas.summaries import SUMMARY_SCHEMA, CorruptSummary, decode_summary
 from penstock.streams.reading import records, since
+from penstock.streams.registry import registry_of
 
 if TYPE_CHECKING:
     from penstock.streams.settings import KafkaSettings, Settings
@@ -95,7 +95,7 @@ async def read_stretch(
 
 def references_of(settings: Settings, data: ReportData) -> tuple[dict[str, Reference], list[str]]:
     """The profiles that the summaries were counted with, and a sentence for each that the registry cannot give."""
-    registry = Registry(settings.registry_location)
+    registry = registry_of(settings)
     ranges = {feature.name: feature.range for feature in settings.catalogue.features if feature.range is not None}
     found, missing = {}, []
     for name in data.rows_by_reference:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.models.registry import Registry
 from penstock.monitoring.gates.estimate import Outcomes
 from penstock.monitoring.gates.plan import conclude
 from penstock.monitoring.rollouts.guardrails import FEWEST_READINGS, Guards
@@ -17,6 +16,7 @@ from penstock.schemas.control import Rollout, Staging
 from penstock.schemas.errors import ModelRefused, PenstockError
 from penstock.schemas.gates import Guardrail, Look
 from penstock.streams.control.candidates import newest_blocks, require_logged
+from penstock.streams.registry import registry_of
 from penstock.streams.replaying.log import NothingLogged, Progress, Stretch
 from penstock.streams.replaying.replay import Replayed, replay
 
@@ -43,7 +43,7 @@ def load(settings: Settings, model: ModelRef) -> Runtime:
     from penstock.models.torch_runtime import load_runtime
 
     return load_runtime(
-        Registry(settings.registry_location).path(model),
+        registry_of(settings).path(model),
         settings.catalogue,
         device=settings.models.device,
         max_rows=settings.window.max_rows,
@@ -59,7 +59,7 @@ async def stage(settings: Settings, control: Control, model: ModelRef, *, last_m
     """
     if model == control.champion:
         raise ModelRefused(str(model), "it answers already", fix="Name another version: penstock models list.")
-    registry = Registry(settings.registry_location)
+    registry = registry_of(settings)
     digest = registry.digest(model)
     loaded: list[Runtime] = []
 

@@ -19,6 +19,7 @@ from penstock.models.features import Catalogue
 from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.events import EventSchema
 from penstock.schemas.json_struct import EventStruct
+from penstock.schemas.signing import TrustedKeys
 from penstock.schemas.topics import DAY_MS, Topics
 from penstock.streams.settings import environment
 from penstock.streams.settings.errors import Location, dotted, raise_all, translate
@@ -43,6 +44,7 @@ from penstock.streams.settings.sections import (
     Section,
     WindowSettings,
 )
+from penstock.streams.settings.security import SecuritySettings, public_keys, unusable_keys
 from penstock.streams.settings.serving import AutomationSettings, FallbackSettings, RolloutSettings, unusable_loss
 
 FILE_NAME = "penstock.toml"
@@ -62,6 +64,7 @@ __all__ = [
     "RedisSettings",
     "RolloutSettings",
     "ScoredSettings",
+    "SecuritySettings",
     "Settings",
     "WatchSettings",
     "WindowSettings",
@@ -91,6 +94,7 @@ class Settings(Section):
     fallback: FallbackSettings = FallbackSettings()
     automation: AutomationSettings = AutomationSettings()
     admin: AdminSettings = AdminSettings()
+    security: SecuritySettings = SecuritySettings()
     _file: Path = PrivateAttr(default=Path(FILE_NAME))
 
     @classmethod
@@ -153,6 +157,16 @@ class Settings(Section):
         events = self.events
         return self.catalogue.event_schema(id=events.id, time=events.time, time_unit=events.time_unit, key=events.key)
 
+    @cached_property
+    def trusted_keys(self) -> TrustedKeys:
+        """Whose model packages are believed."""
+        return public_keys(self.security.trusted_keys)
+
+    @cached_property
+    def control_keys(self) -> TrustedKeys:
+        """Whose control records are believed."""
+        return public_keys(self.security.control_keys)
+
     @property
     def registry_location(self) -> str:
         """An absolute directory, or the fsspec URL as it was given."""
@@ -163,7 +177,7 @@ class Settings(Section):
         keys = ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file")
         named = {key: path for key in keys if (path := getattr(self.kafka, key)) is not None}
         kafka = self.kafka.model_copy(update={key: directory / path for key, path in named.items()})
-        settings = self.model_copy(update={"kafka": kafka})
+        settings = self.model_copy(update={"kafka": kafka, "security": self.security.relative_to(directory)})
         settings._file = file
         return settings
 
@@ -177,6 +191,7 @@ class Settings(Section):
             if path is not None and not path.is_file():
                 place = place_of(("kafka", key))
                 found.append(ConfigurationError(place, f"kafka.{key}", found=repr(str(path)), expected="a file"))
+        found += unusable_keys(self.security, place_of)
         place = place_of(("labels", "slices"))
         found += [
             ConfigurationError(place, f"labels.slices.{position}", found=state, expected=expected, fix=fix)

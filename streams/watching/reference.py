@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 
 from penstock.models.package_files import read_profile
-from penstock.models.registry import Registry
 from penstock.monitoring.counting.binning import Binning
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.profile import ReferenceProfile
 from penstock.schemas.records import ModelRef
 from penstock.schemas.scored import ScoredBlock
+from penstock.streams.registry import registry_of
 from penstock.streams.settings import Settings
 
 log = logging.getLogger("penstock.reference")
@@ -20,7 +20,7 @@ class References:
     """Reference profiles by model, and the bins that are made of them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._registry = settings, Registry(settings.registry_location)
+        self._settings, self._registry = settings, registry_of(settings)
         self._profiles: dict[str, ReferenceProfile | None] = {}
         self._binnings: dict[object, Binning] = {}
         self._model = ""
