@@ -39,6 +39,16 @@ def wrong(scores: NDArray[np.floating], labels: NDArray[np.floating], threshold:
     return int(((scores >= threshold) != (labels == 1)).sum())
 
 
+def utc_months(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The month, 1 to 12, of Unix ms; 0 for another year than 2013, into whose UTC the last evening of it runs.
+
+    >>> utc_months(np.array([1_367_812_800_000, 1_388_534_400_000])).tolist()
+    [5, 0]
+    """
+    months = times.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64) - 12 * (2013 - 1970)
+    return np.where((months >= 0) & (months < 12), months + 1, 0)
+
+
 def auc_by_month(flights: Flights, scores: NDArray[np.floating]) -> dict[int, float]:
     """Month → AUC over its flights that arrived and have a score (NaN: none); months with one class are left out."""
     late = flights.late

@@ -11,15 +11,21 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from penstock.monitoring.quality.performance import Performance, metrics
 from penstock.schemas.alerts import Alert
+from penstock.schemas.control import Decision
 from penstock.schemas.quality import QUALITY_SCHEMA, QualitySummary, decode_quality
 from penstock.schemas.records import SCHEMA_HEADER
 from penstock.streams import kafka
 from penstock.streams.console.alerts import alert_of
+from penstock.streams.control.trail import read_trail
+from penstock.streams.demo.story import Chapter
 from penstock.streams.reading import records
 from penstock.streams.settings import Settings
 
 STALL_S = 30.0
 """Watch and judge are waited for as long as something new comes within so many seconds."""
+
+ANSWERED = "answered"
+"""Whichever variant it was."""
 
 _POLL_S = 0.1
 
@@ -28,6 +34,8 @@ _POLL_S = 0.1
 class Findings:
     """Months are 1 to 12, of event time in UTC.
 
+    decisions  the trail of what was changed, and of every look
+    story      of those, what was decided about candidates
     rows       of the scored log that were joined with what became of them
     coverage   month → rows of segments that began in it, and those of them whose label came in time
     lives      alert → its states, in the order in which they were told
@@ -37,23 +45,27 @@ class Findings:
     rows: int = 0
     coverage: dict[int, tuple[int, int]] = field(default_factory=dict)
     lives: dict[str, list[Alert]] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    story: list[Chapter] = field(default_factory=list)
 
     def add(self, summary: QualitySummary) -> None:
-        self.performance.add(summary)
+        for (bucket, _, name), sums in summary.groups.items():
+            if not name:
+                self.performance.add_groups({(bucket, ANSWERED, ""): sums})
         self.rows += summary.rows
         month = month_of(summary.event_times[0])
         rows, labelled = self.coverage.get(month, (0, 0))
         self.coverage[month] = rows + summary.rows, labelled + summary.labelled
 
     def quality_by_month(self) -> dict[int, dict[str, float]]:
-        """Month of 2013 → the champion's metrics, as `penstock.monitoring.quality.performance` names them."""
-        months = self.performance.over_time("champion", period="month")
+        """Month of 2013 → metrics of what was answered, as `penstock.monitoring.quality.performance` names them."""
+        months = self.performance.over_time(ANSWERED, period="month")
         return {int(name[-2:]): figures for name, figures in months if name.startswith("2013-")}
 
     @property
     def quality(self) -> dict[str, float]:
-        """The champion's metrics over everything."""
-        return metrics(self.performance.total("champion"), "binary")
+        """The metrics of what was answered, over everything."""
+        return metrics(self.performance.total(ANSWERED), "binary")
 
     @property
     def alerts(self) -> list[Alert]:
@@ -85,6 +97,7 @@ async def find_out(settings: Settings, rows: int, check: Callable[[], None]) -> 
     async for record in records(settings.kafka, topics.alerts.name):
         alert = alert_of(record)
         findings.lives.setdefault(alert.id, []).append(alert)
+    findings.decisions += (await read_trail(settings)).decisions
     return findings
 
 

@@ -15,12 +15,14 @@ class Account:
 
     predictions, dead_letters  how many of each came of a record
     score    of its first prediction, float64; NaN: none
+    version  of the model that made it; 0: none did
     sent_at, settled_at  seconds of the ledger's clock; settled by its first prediction or dead letter, NaN: by none
     """
 
     predictions: NDArray[np.int64]
     dead_letters: NDArray[np.int64]
     score: NDArray[np.float64]
+    version: NDArray[np.int64]
     sent_at: NDArray[np.float64]
     settled_at: NDArray[np.float64]
     strays: int
@@ -46,6 +48,7 @@ class _Partition:
         self.sent_at: list[float] = []
         self.settled_at: list[float] = []
         self.score: list[float] = []
+        self.version: list[int] = []
         self.predictions: list[int] = []
         self.dead_letters: list[int] = []
 
@@ -89,14 +92,15 @@ class Ledger:
         held.sent_at += [at] * count
         held.settled_at += [np.nan] * count
         held.score += [np.nan] * count
+        held.version += [0] * count
         held.predictions += [0] * count
         held.dead_letters += [0] * count
         self._sent += count
 
-    def predicted(self, partition: int, offset: int, *, score: float, at: float) -> None:
+    def predicted(self, partition: int, offset: int, *, score: float, at: float, version: int = 1) -> None:
         held, index = self._partitions[partition], offset - self._partitions[partition].first_offset
         if self._settle(held, index, at):
-            held.score[index] = score
+            held.score[index], held.version[index] = score, version
         if 0 <= index < len(held.records):
             held.predictions[index] += 1
 
@@ -127,6 +131,7 @@ class Ledger:
             predictions=column("predictions").astype(np.int64),
             dead_letters=column("dead_letters").astype(np.int64),
             score=column("score"),
+            version=column("version").astype(np.int64),
             sent_at=column("sent_at"),
             settled_at=column("settled_at"),
             strays=self._strays,

@@ -19,6 +19,7 @@ class _Seen(msgspec.Struct):
     """What the ledger needs of a prediction."""
 
     score: float
+    version: int
     source: Source
 
 
@@ -53,7 +54,8 @@ class Outcomes:
             if tp.topic == self._topics.predictions.name:
                 for record in records:
                     seen = self._prediction.decode(record.value)
-                    ledger.predicted(seen.source.partition, seen.source.offset, score=seen.score, at=at)
+                    place = seen.source
+                    ledger.predicted(place.partition, place.offset, score=seen.score, at=at, version=seen.version)
             else:
                 for record in records:
                     letter = DeadLetter.from_record(record.key, record.value, record.headers)

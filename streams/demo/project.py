@@ -47,16 +47,17 @@ mode = "{mode}"
 [admin]
 port = {admin_port}             # of score; watch and judge have the next two
 
-# What is watched. Months pass in seconds here: labels must outlive a watch that is weeks behind.
+# What is watched. Months pass in seconds here: labels must outlive a watch, or a shadow, that is weeks behind.
 
 [watch]
 segment_rows = {segment_rows}
-segment_max_s = 2               # so that the end of the stream does not wait long for the rest of its segments
-checkpoint_s = 0.25
+segment_max_s = 0.5             # so that nobody waits long for the rest of a segment where the replay pauses
+checkpoint_s = 0.1
 
 [labels]
 task = "binary"
 maturity_s = {maturity_s}             # a flight that has not landed a day after the prediction never does
+retention_s = 7776000           # 90 days
 slices = ["origin", "carrier"]
 
 [drift]
@@ -68,6 +69,15 @@ clear_after = 3
 clear_after_s = 172800          # two days without an alarm
 cool_down_s = 86400
 remind_s = 2592000
+
+# How a candidate becomes the champion: all by itself, while the flights say that it may.
+
+[rollout]
+mode = "automatic"
+stages = [0.0, 0.05, 0.25]      # shares of the keys: in shadow alone, then of the answers; then all of them
+margin = 0.02                   # of the log loss, about 0.5, by which it may be worse: days differ by more
+min_clusters = 14               # days before the first verdict
+bake_s = 12960000               # 150 days in which the former champion still comes back: seasons turn slowly
 
 # What is looked up in Redis. The keys contain the validity of what changes, in UTC, so a value is written once, before
 # the events that may see it are sent, and never again.

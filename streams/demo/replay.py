@@ -19,7 +19,7 @@ from penstock.streams.delivery import OutputRecord, send
 from penstock.streams.demo.flights import HOUR_MS
 from penstock.streams.demo.ledger import Ledger
 from penstock.streams.demo.lookups import FeatureTable, Lookups
-from penstock.streams.demo.traffic import Traffic
+from penstock.streams.demo.traffic import BAD, Traffic
 from penstock.streams.features.writer import FeatureWriter
 
 PRODUCER_OPTIONS = {"max_batch_size": 512 * 1024, "linger_ms": 0}
@@ -112,6 +112,12 @@ class Replay:
             progress(min(rows, stop - at))
         await self._send_labels(int(self._traffic.times[stop - 1]))
         await self._confirm()
+
+    def newest(self, stop: int) -> list[int]:
+        """Event time of the newest of records [0, stop) that can be scored, by partition that has some, Unix ms."""
+        good, partition = self._traffic.rows[:stop] != BAD, self._partition[:stop]
+        times = (self._traffic.times[:stop][good & (partition == number)] for number in self._partitions)
+        return [int(found.max()) for found in times if len(found)]
 
     async def finish(self, *, maturity_ms: int) -> None:
         """The last flights land: send their labels, and that no more will come for any event so far."""

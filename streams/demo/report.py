@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from penstock.monitoring.alerts.titles import cause_text
 from penstock.schemas.alerts import Alert
 from penstock.streams.demo.costs import FaultCost, costs, fault_behind, named_at
-from penstock.streams.demo.evaluation import auc_by_month, overall_auc
+from penstock.streams.demo.counterfactual import Counterfactual
+from penstock.streams.demo.evaluation import auc_by_month, log_loss, overall_auc, utc_months
 from penstock.streams.demo.findings import Findings, month_of
 from penstock.streams.demo.flights import Flights
 from penstock.streams.demo.ledger import Account
+from penstock.streams.demo.story import Chapter
 from penstock.streams.demo.traffic import BAD, Traffic
 
 
@@ -34,15 +36,17 @@ THE_SERVICE_ITSELF = 1_400_000_000_000
 class Month(msgspec.Struct, frozen=True):
     """What the service knows of a month of event time, UTC.
 
-    auc, log_loss   of its labelled predictions, from the summaries
+    auc, log_loss   of its labelled predictions, whichever model made them, from the summaries
     coverage        share of predictions whose label came in time
     alerts          that were raised
+    alone           log loss that the first champion would have had alone; the demo knows, not the service
     """
 
     auc: float | None
     log_loss: float | None
     coverage: float | None
     alerts: int
+    alone: float | None = None
 
 
 class AlertFound(msgspec.Struct, frozen=True):
@@ -111,6 +115,10 @@ class Report(msgspec.Struct, frozen=True):
     quality: Month = Month(None, None, None, 0)
     alerts: list[AlertFound] = []
     faults: list[FaultCost] = []
+    story: list[Chapter] = []
+    """What was decided about the candidates, in order."""
+    looks: int = 0
+    """That the judge took at them."""
 
 
 @dataclass(frozen=True)
@@ -129,18 +137,14 @@ def make_report(
     stretches: Stretches,
     *,
     findings: Findings,
-    unspoilt: NDArray[np.floating],
-    rule: NDArray[np.floating],
+    counterfactual: Counterfactual,
     seconds: float,
 ) -> Report:
-    """`flights` are those of the traffic, as they were before a fault came over them.
-
-    unspoilt   [len(flights)] the model's scores without the faults
-    rule       [len(flights)] the scores of the trivial rule, likewise
-    """
+    """`flights` are those of the traffic, as they were before a fault came over them."""
     good = traffic.rows != BAD
-    scores = np.full(len(flights), np.nan)
-    scores[traffic.rows[good]] = account.score[good]
+    scores, versions = np.full(len(flights), np.nan), np.zeros(len(flights), np.int64)
+    scores[traffic.rows[good]], versions[traffic.rows[good]] = account.score[good], account.version[good]
+    rule, alone = counterfactual.rule, counterfactual.alone
     predicted = account.predictions > 0
     paced = predicted & (np.arange(len(traffic)) >= stretches.paced_from)
     delays_ms = (account.settled_at - account.sent_at)[paced] * 1000
@@ -158,10 +162,12 @@ def make_report(
         rule_auc_by_month=_rounded(auc_by_month(flights, rule)),
         auc=_round(overall_auc(flights, scores)),
         rule_auc=_round(overall_auc(flights, rule)),
-        quality_by_month=_by_month(findings),
-        quality=_whole(findings),
+        quality_by_month=_by_month(findings, flights, alone),
+        quality=_whole(findings, flights, alone),
         alerts=_alerts(findings),
-        faults=costs(flights, scores, unspoilt, findings.lives),
+        faults=costs(flights, scores, counterfactual.unspoilt(versions), findings.lives),
+        story=findings.story,
+        looks=sum(decision.after is None and decision.look is not None for decision in findings.decisions),
     )
 
 
@@ -170,23 +176,33 @@ def _alerts(findings: Findings) -> list[AlertFound]:
     return sorted(found, key=lambda alert: alert.time)
 
 
-def _by_month(findings: Findings) -> dict[int, Month]:
-    quality, coverage = findings.quality_by_month(), findings.coverage
+def _by_month(findings: Findings, flights: Flights, alone: NDArray[np.floating]) -> dict[int, Month]:
+    quality, coverage, months = findings.quality_by_month(), findings.coverage, utc_months(flights.time)
     alerts = Counter(month_of(alert.first_seen) for alert in findings.alerts if alert.first_seen < THE_SERVICE_ITSELF)
-    return {month: _month(quality[month], coverage.get(month, (0, 0)), alerts[month]) for month in sorted(quality)}
+    return {
+        month: _month(
+            quality[month], coverage.get(month, (0, 0)), alerts[month], _loss(flights, alone, months == month)
+        )
+        for month in sorted(quality)
+    }
 
 
-def _whole(findings: Findings) -> Month:
+def _loss(flights: Flights, scores: NDArray[np.floating], rows: NDArray[np.bool_]) -> float | None:
+    judged = rows & flights.labelled & ~np.isnan(scores)
+    return round(log_loss(scores[judged], flights.late[judged]), 4) if judged.any() else None
+
+
+def _whole(findings: Findings, flights: Flights, alone: NDArray[np.floating]) -> Month:
     rows, labelled = np.array(list(findings.coverage.values()), np.int64).reshape(-1, 2).sum(0).tolist()
     alerts = sum(alert.first_seen < THE_SERVICE_ITSELF for alert in findings.alerts)
-    return _month(findings.quality, (rows, labelled), alerts)
+    return _month(findings.quality, (rows, labelled), alerts, _loss(flights, alone, np.ones(len(flights), np.bool_)))
 
 
-def _month(figures: dict[str, float], coverage: tuple[int, int], alerts: int) -> Month:
+def _month(figures: dict[str, float], coverage: tuple[int, int], alerts: int, alone: float | None) -> Month:
     rows, labelled = coverage
     return Month(
         _round(figures.get("auc", np.nan)), _round(figures.get("log_loss", np.nan)),
-        _round(labelled / rows if rows else np.nan), alerts,
+        _round(labelled / rows if rows else np.nan), alerts, alone,
     )  # fmt: skip
 
 

@@ -11,32 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from penstock.schemas.errors import ConfigurationError
-from penstock.schemas.records import ModelRef
 from penstock.streams.demo import screen
+from penstock.streams.demo.counterfactual import Counterfactual
 from penstock.streams.demo.faults import with_unit_change, without_trailing_delays
 from penstock.streams.demo.findings import Findings
 from penstock.streams.demo.flights import Flights, load_flights
 from penstock.streams.demo.folder import Folder, demo_folder
-from penstock.streams.demo.history import feature_columns
 from penstock.streams.demo.ledger import Account
 from penstock.streams.demo.lookups import Lookups
+from penstock.streams.demo.models import train_and_register
 from penstock.streams.demo.phases import showing, terminable
 from penstock.streams.demo.project import segment_rows_for, write_project
 from penstock.streams.demo.report import Report, make_report
 from penstock.streams.demo.stream import Material, stream, stretches
 from penstock.streams.demo.traffic import Traffic, traffic
+from penstock.streams.demo.trials import AUTHOR
 from penstock.streams.demo.worker import Workers, admin_port
 from penstock.streams.embedded import EmbeddedKafka, EmbeddedRedis
 from penstock.streams.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from penstock.streams.demo.training import Trained
 
 FIRST_MONTH, LAST_MONTH = 3, 12
 ALL_EVENTS = 285_000
@@ -132,8 +129,8 @@ class _Demo:
                 year = load_flights()
                 lookups = Lookups.of(year)
                 phases.say("Training on January and February")
-                model, trained = train_and_register(settings, year, lookups, folder)
-                asyncio.run(use_champion(settings, model, author="penstock demo", reason="trained a moment ago"))
+                champion, *candidates = models = train_and_register(settings, year, lookups, folder)
+                asyncio.run(use_champion(settings, champion.ref, author=AUTHOR, reason=f"Trained {champion.how}."))
                 phases.say("Making events")
                 rest = year.months(FIRST_MONTH, LAST_MONTH).thinned(self._events)
                 asked = lookups.asked_by(rest)
@@ -141,13 +138,13 @@ class _Demo:
                 sent = phases.count(len(material.traffic))
                 account, findings = asyncio.run(
                     stream(
-                        settings, material, workers,
+                        settings, material, workers, candidates,
                         speed_up=self._speed_up, keep=self._keep, say=phases.say, sent=sent,
                     )
                 )  # fmt: skip
                 phases.say("Scoring the flights once more, without the faults")
-                unspoilt = trained.scores(feature_columns(settings.catalogue, rest, asked))
-            found = self._summary(rest, material.traffic, account, findings, unspoilt, rule_scores(rest, asked))
+                counterfactual = Counterfactual.of(settings.catalogue, models, rest, asked)
+            found = self._summary(rest, material.traffic, account, findings, counterfactual)
             if self._keep:
                 self._show_around(config, settings, workers, folder)
                 _sleep_until_interrupted()
@@ -161,13 +158,12 @@ class _Demo:
         sent: Traffic,
         account: Account,
         findings: Findings,
-        unspoilt: NDArray[np.floating],
-        rule: NDArray[np.floating],
+        counterfactual: Counterfactual,
     ) -> Report:
         plan = stretches(len(sent), self._speed_up)
         seconds = time.perf_counter() - self._began
         found = make_report(
-            flights, sent, account, plan, findings=findings, unspoilt=unspoilt, rule=rule, seconds=seconds
+            flights, sent, account, plan, findings=findings, counterfactual=counterfactual, seconds=seconds
         )
         if self._report is not None:
             self._report.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
@@ -187,41 +183,6 @@ class _Demo:
             ),
             soft_wrap=True,
         )
-
-
-def rule_scores(flights: Flights, lookups: Lookups) -> NDArray[np.float64]:
-    """The trailing delay of the origin alone, [len(flights)]; 0 where there is none."""
-    delays, rows = lookups.found(flights)["origin_delays"]
-    found: NDArray[np.float64] = np.append(np.asarray(delays.fields["delay"], np.float64), 0.0)[rows]
-    return found
-
-
-def train_and_register(settings: Settings, year: Flights, lookups: Lookups, folder: Folder) -> tuple[ModelRef, Trained]:
-    """Train the champion, write its package and add it to the registry."""
-    from penstock.models.package import write_package
-    from penstock.models.registry import Registry
-    from penstock.streams.demo import training
-
-    past = year.months(*training.TRAINING_MONTHS)
-    past = past.take(past.labelled)
-    columns = feature_columns(settings.catalogue, past, lookups)
-    with training.one_thread():
-        trained = training.train(columns, past.late)
-        package = write_package(
-            folder.path / "packages",
-            settings.catalogue,
-            name=training.MODEL,
-            network=trained.network,
-            factory=training.FACTORY,
-            arguments=trained.arguments,
-            signature=trained.signature,
-            reference=columns,
-            labels=past.late,
-            times=past.time,
-            seed=training.SEED,
-            segment_rows=settings.watch.segment_rows,
-        )
-    return Registry(settings.registry_location).add(package), trained
 
 
 def _check(events: int | None, speed_up: float | None) -> None:

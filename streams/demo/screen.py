@@ -11,6 +11,7 @@ from penstock.streams.console.alert_rendering import printable
 from penstock.streams.demo.costs import FaultCost
 from penstock.streams.demo.findings import month_of
 from penstock.streams.demo.report import THE_SERVICE_ITSELF, AlertFound, Report, Stretches
+from penstock.streams.demo.story import UNDECIDED, Chapter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,7 @@ def show(console: Console, report: Report, stretches: Stretches, bad: int) -> No
     """All of it."""
     for part in (
         counts_table(report, stretches, bad), month_table(report), ABOUT_QUALITY,
-        alert_table(report), ABOUT_ALERTS, cost_table(report),
+        story_table(report), about_story(report), alert_table(report), ABOUT_ALERTS, cost_table(report),
     ):  # fmt: skip
         if isinstance(part, str):
             console.print(part, style="dim")
@@ -70,22 +71,69 @@ def month_table(report: Report) -> Table:
     table.add_column("2013")
     table.add_column("AUC", justify="right")
     table.add_column("rule", justify="right", style="dim")
-    for name in ("log loss", "labelled", "alerts"):
+    table.add_column("log loss", justify="right")
+    table.add_column("alone", justify="right", style="dim")
+    for name in ("known", "alerts"):
         table.add_column(name, justify="right")
     table.add_column("injected")
     injected = {month_of(fault.start): fault.name for fault in report.faults}
     for number, month in report.quality_by_month.items():
         table.add_row(
             MONTHS[number - 1], _figure(month.auc), _figure(report.rule_auc_by_month.get(number)),
-            _figure(month.log_loss), _share(month.coverage), str(month.alerts), injected.get(number),
+            _figure(month.log_loss), _figure(month.alone), _share(month.coverage), str(month.alerts),
+            injected.get(number),
         )  # fmt: skip
     table.add_section()
     whole = report.quality
     table.add_row(
-        "all", _figure(whole.auc), _figure(report.rule_auc), _figure(whole.log_loss), _share(whole.coverage),
-        str(whole.alerts), style="bold",
+        "all", _figure(whole.auc), _figure(report.rule_auc), _figure(whole.log_loss), _figure(whole.alone),
+        _share(whole.coverage), str(whole.alerts), style="bold",
     )  # fmt: skip
     return table
+
+
+def story_table(report: Report) -> Table:
+    """What became of the candidates, decision by decision."""
+    from rich.table import Table
+
+    table = Table(title="Candidates on trial: what the judge decided", title_justify="left")
+    table.add_column("2013", no_wrap=True)
+    table.add_column("decided", no_wrap=True)
+    table.add_column("difference", justify="right", no_wrap=True)
+    table.add_column("rows", justify="right")
+    table.add_column("because", style="dim")
+    model = ""
+    for chapter in report.story:
+        if chapter.model != model and model:
+            table.add_section()
+        what = f"{chapter.model} {chapter.what}" if chapter.model != model else chapter.what
+        model = chapter.model
+        table.add_row(
+            moment(chapter.time)[:6], what, _difference(chapter), f"{chapter.rows:,}" if chapter.rows else "",
+            printable(_because(chapter)),
+        )  # fmt: skip
+    return table
+
+
+def about_story(report: Report) -> str:
+    """What the table's figures mean, and where there were too few flights for a verdict."""
+    if any(chapter.difference is not None and chapter.what != UNDECIDED for chapter in report.story):
+        return ABOUT_STORY.format(looks=report.looks)
+    return TOO_FEW
+
+
+def _difference(chapter: Chapter) -> str:
+    if chapter.difference is None:
+        return ""
+    bounds = "" if chapter.low is None else f"\n{chapter.low:+.3f} to {chapter.high:+.3f}"
+    return f"{chapter.difference:+.3f}{bounds}"
+
+
+def _because(chapter: Chapter) -> str:
+    """The reason without its figures, which have columns of their own."""
+    unit = "blocks" if chapter.test == "fast" else "days"
+    clusters = f", {chapter.clusters} {unit}" if chapter.clusters else ""
+    return f"{chapter.reason.partition(':')[0].removesuffix('.')}{clusters}"
 
 
 def alert_table(report: Report) -> Table:
@@ -189,9 +237,19 @@ def _share(value: float | None) -> str:
 
 ABOUT_QUALITY = """\
 More than 15 minutes late? 0.5 is a coin, 1 is always right.
-The model saw January and February only. The rule: the mean delay
+The models saw January and February only. The rule: the mean delay
 of the origin's last 30 arrivals. AUC and log loss come from the summaries
-that watch wrote, once a day had shown which flights were late."""
+that watch wrote, once a day had shown which flights were late. Alone: what the
+log loss would have been if the first model had answered all the year."""
+
+ABOUT_STORY = """\
+Difference: of the log loss per flight; above 0 the candidate is worse. Its
+bounds hold however often one looks, and it may be worse by 0.02. The judge
+looked {looks} times and acted by itself; the replay only waited for it."""
+
+TOO_FEW = """\
+So few flights are too little to decide: the judge asks for 2,000 of them with an
+outcome and 14 days, and then for certainty. Try 100,000 events or more."""
 
 ABOUT_ALERTS = """\
 The year: seasons, storms, holidays, sensors that fail, which the model had not

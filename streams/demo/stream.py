@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,10 +12,13 @@ from penstock.streams import kafka
 from penstock.streams.demo.findings import Findings, find_out
 from penstock.streams.demo.ledger import Account, Ledger
 from penstock.streams.demo.lookups import Lookups
+from penstock.streams.demo.models import Model
 from penstock.streams.demo.outcomes import Outcomes
 from penstock.streams.demo.replay import PRODUCER_OPTIONS, Replay
 from penstock.streams.demo.report import Stretches
+from penstock.streams.demo.story import story
 from penstock.streams.demo.traffic import Traffic
+from penstock.streams.demo.trials import Trials
 from penstock.streams.demo.worker import Workers
 from penstock.streams.features.writer import FeatureWriter
 from penstock.streams.settings import Settings
@@ -50,13 +53,14 @@ async def stream(
     settings: Settings,
     material: Material,
     workers: Workers,
+    candidates: Sequence[Model],
     *,
     speed_up: float | None,
     keep: bool,
     say: Callable[[str], None],
     sent: Callable[[int], None],
 ) -> tuple[Account, Findings]:
-    """Send everything, account for it, and see what watch and judge make of it.
+    """Send everything, try the candidates on the way, account for it, and see what watch and judge make of it.
 
     `say` hears of each phase, `sent` of each stretch of records.
 
@@ -72,6 +76,7 @@ async def stream(
 
     async with (
         kafka.consumer(settings.kafka, max_partition_fetch_bytes=4 << 20) as consumer,
+        kafka.consumer(settings.kafka, fetch_max_wait_ms=100) as trail,
         kafka.producer(settings.kafka, **PRODUCER_OPTIONS) as producer,
         _writer(settings) as writer,
     ):
@@ -84,24 +89,26 @@ async def stream(
             material.traffic, material.labels, material.lookups,
             topics=topics, partitions=len(events), producer=producer, writer=writer, ledger=ledger,
         )  # fmt: skip
+        trials = Trials(settings, workers, candidates, material.traffic, replay, trail, say=say)
         say("Waiting for the score worker to load its model")
         await workers.wait_until_ready()
         async with _reading(outcomes, ledger, workers) as settled:
             say("Replaying March to December")
             if plan.paced_from:
-                await replay.run(0, plan.paced_from, speed_up=None, progress=progress)
+                await trials.run(plan.paced_from, speed_up=None, progress=progress, settled=settled)
                 await settled()
                 say("Letting watch and judge catch up")
                 await workers.wait_until_idle()
                 say(f"Measuring latency: the {plan.pace}")
                 await replay.run_at_rate(plan.paced_from, total, events_per_s=PACED_EVENTS_PER_S, progress=progress)
             else:
-                await replay.run(0, total, speed_up=speed_up, progress=progress)
+                await trials.run(total, speed_up=speed_up, progress=progress, settled=settled)
             say("Waiting for the last predictions")
             await settled()
             await replay.finish(maturity_ms=int(settings.labels.maturity_s * 1000))
             say("Waiting for what watch and judge find")
             findings = await find_out(settings, ledger.predicted_records, workers.check)
+            findings.story += story(findings.decisions, trials.proposed)
         if not keep:
             say("Stopping the workers")
             await asyncio.to_thread(workers.stop)

@@ -16,9 +16,11 @@ from penstock.streams.settings.sections import ROLES, AdminSettings, Role
 
 READY_DEADLINE_S = 90.0
 IDLE_DEADLINE_S = 60.0
+FOLLOW_DEADLINE_S = 30.0
 _POLL_S = 0.05
 _QUIET_POLL_S, _QUIET_POLLS = 0.25, 4
 """Longer than a checkpoint, after which watch counts."""
+_REVISION = "penstock_control_revision{"
 
 
 class WorkerFailed(PenstockError):
@@ -68,7 +70,7 @@ class RoleWorker:
     def check(self) -> None:
         """Raises WorkerFailed unless it runs."""
         if not self._process.running:
-            raise self._failure(f"ended with exit code {self._process.status}")
+            raise self.failure(f"ended with exit code {self._process.status}")
 
     async def wait_until_ready(self, deadline_s: float = READY_DEADLINE_S) -> None:
         """Returns when it does its work: score, when it has a model and consumes events. Raises WorkerFailed."""
@@ -76,7 +78,7 @@ class RoleWorker:
         while b" 200 " not in answer[:20]:
             self.check()
             if time.monotonic() > deadline:
-                raise self._failure(f"was not ready within {deadline_s:g} s")
+                raise self.failure(f"was not ready within {deadline_s:g} s")
             await asyncio.sleep(_POLL_S)
             answer = await self._get("/readyz")
 
@@ -94,6 +96,12 @@ class RoleWorker:
         lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
         return sum(float(line[-1]) for line in lines if line and line[0].partition("{")[0].endswith("_total"))
 
+    async def follows(self, revision: int) -> bool:
+        """Whether it works by this revision of the control record."""
+        text = (await self._get("/metrics")).decode()
+        lines = (line.split() for line in text.splitlines() if line.startswith(_REVISION))
+        return any(float(line[-1]) >= revision for line in lines)
+
     async def _get(self, path: str) -> bytes:
         """The answer, its head included; empty where nobody answers."""
         try:
@@ -108,7 +116,8 @@ class RoleWorker:
         finally:
             writer.close()
 
-    def _failure(self, what: str) -> WorkerFailed:
+    def failure(self, what: str) -> WorkerFailed:
+        """What to raise about it."""
         return WorkerFailed(self.role, what, log=self.log, tail=last_lines(self.log))
 
 
@@ -132,13 +141,27 @@ class Workers:
         """Raises WorkerFailed."""
         await asyncio.gather(*(worker.wait_until_ready() for worker in self._all))
 
+    async def wait_until_they_follow(self, revision: int) -> None:
+        """Returns when all of them work by this revision of the control record. Raises WorkerFailed."""
+        deadline = time.monotonic() + FOLLOW_DEADLINE_S
+        for worker in self._all:
+            while not await worker.follows(revision):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise worker.failure(f"does not follow revision {revision} of the control record")
+                await asyncio.sleep(_POLL_S)
+
+    async def counted(self) -> float:
+        """What watch, shadow and judge have counted so far."""
+        return sum([await self[role].counted() for role in ("shadow", "watch", "judge")])
+
     async def wait_until_idle(self, deadline_s: float = IDLE_DEADLINE_S) -> None:
-        """Returns when watch and judge have done what there was to do, or after `deadline_s`."""
+        """Returns when shadow, watch and judge have done what there was to do, or after `deadline_s`."""
         deadline, before, quiet = time.monotonic() + deadline_s, -1.0, 0
         while quiet < _QUIET_POLLS and time.monotonic() < deadline:
             self.check()
             await asyncio.sleep(_QUIET_POLL_S)
-            counted = await self["watch"].counted() + await self["judge"].counted()
+            counted = await self.counted()
             before, quiet = counted, quiet + 1 if counted == before else 0
 
     def stop(self) -> None:
