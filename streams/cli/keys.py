@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from penstock.streams.cli.changing import AuthorOption, ReasonOption
 from penstock.streams.cli.shared import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -15,9 +16,11 @@ from penstock.streams.cli.shared import (
     load_settings,
     print_json,
     print_table,
+    run_async,
 )
 
 if TYPE_CHECKING:
+    from penstock.schemas.control import Control
     from penstock.schemas.signing import PublicKey
     from penstock.streams.key_files import KeyOnFile
     from penstock.streams.settings import Settings
@@ -113,6 +116,65 @@ def show(
         print_json({"name": public.name, "id": public.id, "public": str(public)})
     else:
         typer.echo(str(public))
+
+
+@keys_app.command("sign-control")
+def sign_control(
+    config: ConfigOption = DEFAULT_CONFIG,
+    reason: ReasonOption = "",
+    author: AuthorOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the control record once more as it is, signed: before the first [bold]security.control_keys[/bold] are set,
+    after they changed, or when the record was written by somebody without a key.
+
+    It reads what stands there whoever wrote it, and shows it: sign it only if that is what should serve.
+
+    Example: [bold]penstock keys sign-control --reason "keys from now on"[/bold]
+    """
+    from dataclasses import replace
+
+    from penstock.schemas.errors import ConfigurationError, Conflict
+    from penstock.schemas.signing import ANYBODY
+    from penstock.streams.console.decisions import control_document
+    from penstock.streams.control import ControlPlane
+    from penstock.streams.control.refusals import NothingServes
+
+    settings = load_settings(config)
+    plane = ControlPlane.of(settings)
+    key = plane.signer.key()
+    if key is None:
+        expected, place = "the private key to sign with", "security.control_signing_key"
+        raise ConfigurationError(str(settings.file), place, found="missing", expected=expected)
+    plane = replace(plane, trusted=ANYBODY)
+    found = run_async(plane.read())
+    if found is None:
+        raise NothingServes(settings.pipeline.name)
+    if not yes:
+        print_json(control_document(found))
+        typer.confirm("Sign this?", abort=True, err=True)
+
+    def as_shown(before: Control | None) -> Control:
+        if before != found:  # somebody wrote one of the same revision behind it
+            revision = 0 if before is None else before.revision
+            raise Conflict(plane.what, expected_revision=found.revision, found_revision=revision)
+        return found
+
+    control = run_async(
+        plane.change(
+            as_shown,
+            command="sign the control record",
+            author=author,
+            reason=reason,
+            expected_revision=found.revision,
+            rewrite=True,
+        )
+    )
+    if as_json:
+        print_json(control_document(control))
+    else:
+        typer.echo(f"revision {control.revision} is signed by {key.public().id}: {control.champion} answers, as before")
 
 
 class Row(NamedTuple):

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from penstock.schemas.control import Control
+from penstock.schemas.signing import ANYBODY, TrustedKeys
 from penstock.streams import kafka as clients
 from penstock.streams.control.records import READING, UnreadableControl, read_control_record, silent
 from penstock.streams.reading import to_the_end
@@ -32,12 +33,20 @@ class ControlFollower:
             ...
 
     One plain consumer in no group: the state is everybody's. A broker that goes away is waited for, with the last state
-    kept. A record that cannot be read is logged in one sentence and changes nothing; so is a revision that is not
-    above the present one (a log that was read again, or made anew under a running worker).
+    kept. A record that cannot be read, or that no trusted key signed, is logged in one sentence and changes nothing; so
+    is a revision that is not above the present one (a log that was read again, or made anew under a running worker).
     """
 
-    def __init__(self, kafka: KafkaSettings, pipeline: str, topic: str, *, deadline_s: float = 30.0) -> None:
-        self._kafka, self._pipeline, self._topic = kafka, pipeline, topic
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        pipeline: str,
+        topic: str,
+        *,
+        trusted: TrustedKeys = ANYBODY,
+        deadline_s: float = 30.0,
+    ) -> None:
+        self._kafka, self._pipeline, self._topic, self._trusted = kafka, pipeline, topic, trusted
         self._deadline_s = deadline_s
         self._clients = AsyncExitStack()
         self._consumer: AIOKafkaConsumer | None = None
@@ -47,7 +56,8 @@ class ControlFollower:
 
     @classmethod
     def of(cls, settings: Settings) -> ControlFollower:
-        return cls(settings.kafka, settings.pipeline.name, settings.topics.control.name)
+        topic = settings.topics.control.name
+        return cls(settings.kafka, settings.pipeline.name, topic, trusted=settings.control_keys)
 
     async def start(self) -> None:
         """Read the topic to its end. Raises UnreachableError, TopicMissing."""
@@ -88,7 +98,7 @@ class ControlFollower:
     def _apply(self, record: ConsumerRecord) -> Control | None:
         """The new state, where the record brings one."""
         try:
-            control = read_control_record(record, self._pipeline)
+            control = read_control_record(record, self._pipeline, self._trusted)
         except UnreadableControl as error:
             log.error("%s The state before it stays.", error)
             return None

@@ -38,10 +38,12 @@ from penstock.schemas.control import Control, Decision
 from penstock.schemas.errors import Conflict, PenstockError
 from penstock.schemas.gates import Look
 from penstock.schemas.records import CONTROL_SCHEMA, DECISION_SCHEMA
+from penstock.schemas.signing import ANYBODY, PrivateKey, TrustedKeys
 from penstock.streams import kafka as clients
 from penstock.streams.control.changes import Change
 from penstock.streams.control.fencing import Fenced, abandon, fences
 from penstock.streams.control.records import READING, UnreadableControl, read_control_record, silent
+from penstock.streams.control.signatures import NOBODY, ControlSigner, signature_headers
 from penstock.streams.reading import to_the_end, until_visible
 
 if TYPE_CHECKING:
@@ -104,6 +106,8 @@ class _Asked:
     reason: str
     look: Look | None
     expected_revision: int | None
+    rewrite: bool
+    key: PrivateKey | None
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class ControlPlane:
     """Reads and changes the control record of one pipeline.
 
     `clock` gives Unix ms. `max_attempts` bounds how often a change is tried again after a fence, with `backoff_s`
-    doubling up to `max_backoff_s` and full jitter in between; no attempt takes longer than `deadline_s`.
+    doubling up to `max_backoff_s` and full jitter in between; no attempt takes longer than `deadline_s`. Where keys
+    are `trusted`, records that none of them signed are not read; `signer` signs those that are written.
     """
 
     kafka: KafkaSettings
@@ -123,11 +128,20 @@ class ControlPlane:
     backoff_s: float = 0.1
     max_backoff_s: float = 5.0
     deadline_s: float = 30.0
+    trusted: TrustedKeys = ANYBODY
+    signer: ControlSigner = NOBODY
 
     @classmethod
     def of(cls, settings: Settings) -> ControlPlane:
         topics = settings.topics
-        return cls(settings.kafka, settings.pipeline.name, topics.control.name, topics.decisions.name)
+        return cls(
+            settings.kafka,
+            settings.pipeline.name,
+            topics.control.name,
+            topics.decisions.name,
+            trusted=settings.control_keys,
+            signer=ControlSigner.of(settings),
+        )
 
     @property
     def what(self) -> str:
@@ -153,16 +167,19 @@ class ControlPlane:
         reason: str,
         expected_revision: int | None = None,
         look: Look | None = None,
+        rewrite: bool = False,
     ) -> Control:
         """Write a new state and the decision that led to it; returns the state that now serves.
 
         `command` is what was asked for, in words a reader of `decisions` understands; `look` is the evidence that it
         rests on, where a gate asked for it. With `expected_revision` (0: nothing decided yet) the change is made only
-        from that revision. A `change` that returns what it was given writes nothing. Raises Conflict, Contended,
+        from that revision. A `change` that returns what it was given writes nothing, unless `rewrite` asks for it.
+        Raises ConfigurationError or KeyUnusable where records must be signed and cannot be, Conflict, Contended,
         InvalidControl for a state that no worker could follow, UnreadableControl where a later version of Penstock
         wrote last, UnreachableError, TopicMissing, and whatever `change` raises.
         """
-        asked = _Asked(change, command, author or default_author(), reason, look, expected_revision)
+        key = self.signer.key()
+        asked = _Asked(change, command, author or default_author(), reason, look, expected_revision, rewrite, key)
         tried: set[bytes] = set()
         for attempt in range(self.max_attempts):
             if attempt:
@@ -227,7 +244,7 @@ class ControlPlane:
             if asked.expected_revision is not None and revision != asked.expected_revision:
                 raise Conflict(self.what, expected_revision=asked.expected_revision, found_revision=revision)
             wanted = asked.change(before)
-            if wanted == before:
+            if wanted == before and not asked.rewrite:
                 return wanted
             check(wanted)
             after = msgspec.structs.replace(
@@ -245,7 +262,8 @@ class ControlPlane:
             self.pipeline, after.revision, asked.command, after.author, after.reason, after.time, before, after,
             look=asked.look,
         )  # fmt: skip
-        key = self.pipeline.encode()
+        key, value = self.pipeline.encode(), msgspec.json.encode(after)
+        signed = signature_headers(asked.key, self.control_topic, self.pipeline, value)
         # Known before the transaction begins, so that nothing comes between the two sends.
         for topic in (self.control_topic, self.decisions_topic):
             await producer.partitions_for(topic)
@@ -255,9 +273,9 @@ class ControlPlane:
                 state = await producer.send(
                     self.control_topic,
                     key=key,
-                    value=msgspec.json.encode(after),
+                    value=value,
                     partition=0,
-                    headers=[CONTROL_SCHEMA, (WRITER_HEADER, writer)],
+                    headers=[CONTROL_SCHEMA, (WRITER_HEADER, writer), *signed],
                 )
                 trail = await producer.send(
                     self.decisions_topic,
@@ -285,12 +303,17 @@ class ControlPlane:
         async for records in to_the_end(consumer, [partition], deadline_s=self.deadline_s):
             for record in records:
                 try:
-                    control = read_control_record(record, self.pipeline)
+                    control = read_control_record(record, self.pipeline, self.trusted)
                 except UnreadableControl as error:
                     log.error("%s", error)
                     unreadable = error
                     continue
-                if control is not None:
+                if control is None:
+                    continue
+                if self.trusted and current is not None and control.revision <= current.revision:
+                    # Once it was signed; that does not make it what serves.
+                    log.error("Record %d of %s repeats revision %d.", record.offset, record.topic, control.revision)
+                else:
                     current, unreadable = control, None
                     written[dict(record.headers).get(WRITER_HEADER, b"")] = control
         return _Log(current, written, unreadable)

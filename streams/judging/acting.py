@@ -50,7 +50,11 @@ class Actor(Service):
 
     @classmethod
     def of(cls, settings: Settings, followed: Callable[[Control], None]) -> Actor:
-        return cls(ControlPlane.of(settings), ControlFollower.of(settings), followed)
+        """Raises ConfigurationError or KeyUnusable where it is to act, and could not sign what it writes."""
+        plane = ControlPlane.of(settings)
+        if settings.rollout.mode == "automatic":
+            plane.signer.key()
+        return cls(plane, ControlFollower.of(settings), followed)
 
     @property
     def control(self) -> Control | None:

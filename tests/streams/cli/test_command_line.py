@@ -42,7 +42,7 @@ def test_the_commands_are_those_that_the_readme_may_name() -> None:
         "send", "tail", "dead-letters list", "dead-letters show", "dead-letters replay",
         "features load", "labels load", "topics create", "topics list", "drift", "report",
         "alerts list", "alerts show", "alerts ack", "alerts follow",
-        "keys create", "keys list", "keys show", "models sign",
+        "keys create", "keys list", "keys show", "keys sign-control", "models sign",
         "deploy", "promote", "rollback", "canary start", "canary step", "canary stop", "shadow start", "shadow stop",
         "fallback use", "fallback off", "history", "decisions",
         "routes add", "routes remove", "experiment start", "experiment share", "experiment stop", "explain-route",
