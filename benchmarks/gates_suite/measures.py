@@ -33,8 +33,10 @@ CANARY_SETTINGS = {
     "labels later in one arm": replace(CANARY, maturity=6.0),
 }
 SETTINGS: dict[Source, dict[str, Setting]] = {"paired": PAIRED_SETTINGS, "canary": CANARY_SETTINGS}
-SMALL_SHARES = replace(CANARY, rows=7_168, ramp=((10, 0.01), (50, 0.05)))
-"""At 1 %, then at 5 % of the keys."""
+FEW_ROWS = replace(PAIRED, rows=400)
+SMALL_SHARES = replace(CANARY, rows=6_912, ramp=((10, 0.01), (50, 0.05)))
+"""At 1 %, then at 5 % of the keys. How many rows a bucket has trades the rows that a verdict needs (more buckets are
+better) against verdicts within 60 buckets; both sizes were chosen on other seeds than those measured here."""
 STRONG_KEYS = 0.18
 """Standard deviation over the keys of a key's own mean loss."""
 TEST, ROLLOUT = "a test at α = .05", "a rollout at α = .05"
@@ -106,7 +108,7 @@ def decided(runs: int) -> list[Measure]:
         "days that differ": replace(SMALL_SHARES, day_spread=0.02, day_base=0.05),
     }
     return [
-        Measure("paired, 5 % disagreement", rows_to_verdict, ("paired", PAIRED, runs, 17_000, False)),
+        Measure("paired, 5 % disagreement", rows_to_verdict, ("paired", FEW_ROWS, runs, 17_000, False)),
         Measure("canary, 20k keys", rows_to_verdict, ("canary", SMALL_SHARES, runs, 5_000, True)),
         *(Measure(f"canary, {name}", rolled_back, (setting, max(1, runs // 4))) for name, setting in others.items()),
     ]
@@ -119,7 +121,7 @@ def rows_to_verdict(
     plans = {TEST: ALPHA, ROLLOUT: shares(ALPHA).main}
     worse, equal = (
         dict(zip(plans, rollouts.decisions(source, setting, by, runs, seed, list(plans.values())), strict=True))
-        for seed, by in ((200, MARGINS[source]), (201, 0.0))
+        for seed, by in ((7_001, MARGINS[source]), (7_002, 0.0))
     )
     figures = []
     for plan in plans:
