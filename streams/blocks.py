@@ -95,6 +95,10 @@ class BlockOffsets(Generic[P]):
             done.discard(last)
         return None if last is None else last + 1
 
+    def unfinished(self, partition: P) -> bool:
+        """Whether a block that was delivered is not done."""
+        return any(last not in self._done[partition] for last in self._delivered[partition])
+
     def forget(self) -> None:
         """After a seek: what was delivered before it does not count any more."""
         self._delivered.clear()

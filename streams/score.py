@@ -32,6 +32,7 @@ from penstock.streams.control import ControlFollower
 from penstock.streams.delivery import AtLeastOnce, Outputs
 from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatureStore
 from penstock.streams.kafka import client_options
+from penstock.streams.key_files import letter_key
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.registry import registry_of
 from penstock.streams.scoring.answering import Answering
@@ -107,6 +108,7 @@ class ScoreRole(Service):
             self.metrics,
             log_scored=settings.scored.enabled,
             automation=Automation(settings.automation.level, settings.automation.abstain),
+            letter_key=letter_key(settings),
         )
         self._exactly_once: ExactlyOnce | None = None
         if settings.delivery.mode == "exactly_once":
@@ -132,8 +134,8 @@ class ScoreRole(Service):
             hold_s=settings.fallback.hold_s,
         )
         self._partitions: list[int] = []
-        self._done: dict[int, tuple[int, int]] = {}
-        """Partition → the offset after its last event that is done, and when the broker got that event, Unix ms."""
+        self._done: dict[int, int] = {}
+        """Partition → when the broker got its last event that is done, Unix ms."""
 
     # Before the first event: a model.
 
@@ -175,8 +177,8 @@ class ScoreRole(Service):
         now, topic = now_ms(), self._settings.topics.events.name
         waited = [
             now - timestamp
-            for partition, (following, timestamp) in self._done.items()
-            if partition in self._partitions and (self._app.end_of(TP(topic, partition)) or 0) > following
+            for partition, timestamp in self._done.items()
+            if partition in self._partitions and self._app.waits(TP(topic, partition))
         ]
         return self.metrics.tally.reading(now=now, partitions=self._partitions, behind_ms=max(waited, default=0))
 
@@ -246,7 +248,7 @@ class ScoreRole(Service):
             self.metrics.observe_latency(time.time() - oldest / 1000, rows=len(window.records))
             for stretch in stretches:
                 last = stretch.arrivals[-1].block
-                self._done[last.partition] = (last.next_offset, last.records[-1].timestamp)
+                self._done[last.partition] = last.records[-1].timestamp
 
 
 def _feature_store(settings: Settings) -> FeatureStore:

@@ -216,11 +216,9 @@ class ShadowRole(Service):
             one.lag.took(one.next, block.records[-1].timestamp)
             return
         for record in block.records:
-            one.lag.busy = True
             answer = await self._ask(one, record)
             if self._shadowed.get(block.partition) is not one:
                 return  # given away meanwhile: whoever has it now asks again
-            one.lag.busy = False
             if answer is not None:
                 self._count(one, record.offset, answer)
                 one.partition.take(answer)
@@ -320,7 +318,8 @@ class ShadowRole(Service):
                 continue
             for place, end in ends.items():
                 one = shadowed[place.partition]
-                one.lag.measure(end, now=now_ms())
+                waits = self._app.waits(TP(place.topic, place.partition))
+                one.lag.measure(end, waits=waits, now=now_ms())
                 if self._shadowed.get(place.partition) is one:
                     behind_s = one.lag.behind_ms / 1000
                     self.metrics.show_behind(place.partition, events=one.lag.events, seconds=behind_s)

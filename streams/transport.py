@@ -109,6 +109,18 @@ class BlockApp(faust.App):
         consumer, end = self.consumer._thread._consumer, self.end_of(tp)
         return end is not None and bool(await consumer.position(tp) >= end)
 
+    def waits(self, tp: TP) -> bool:
+        """Whether records of the partition wait: delivered and not acknowledged, or not fetched as of the last fetch.
+
+        Offsets cannot tell: behind the last record of a transaction its marker stands.
+        """
+        consumer = self.consumer._thread._consumer
+        if tp not in consumer.assignment():
+            return False
+        state = consumer._subscription.subscription.assignment.state_value(tp)
+        fetched = state.has_valid_position and (state.lso or 0) <= state.position
+        return not fetched or self.consumer._offsets.unfinished(tp)
+
     def on_init_dependencies(self) -> Iterable[Service]:
         return [*self._first_services, *super().on_init_dependencies()]
 

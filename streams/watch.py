@@ -138,7 +138,7 @@ class WatchRole(Service):
             now - newest
             for partition, one in self._watched.items()
             for log, newest in one.newest.items()
-            if (self._app.end_of(TP(log, partition)) or 0) > one.offsets.get(log, 0)
+            if self._app.waits(TP(log, partition))
         ]
         return max(waited, default=0)
 

@@ -13,7 +13,7 @@ class Lag:
     >>> lag = Lag()
     >>> lag.took(0, 1_000)
     >>> lag.took(2, 1_500, rows=512)
-    >>> lag.measure(10, now=9_500)
+    >>> lag.measure(10, waits=True, now=9_500)
     >>> lag.events, lag.behind_ms
     (2048.0, 8000)
     """
@@ -22,8 +22,6 @@ class Lag:
         self._next: int | None = None
         self._newest = 0
         self._rows = self._offsets = 0.0
-        self.busy = False
-        """A record is being worked on."""
         self.events, self.behind_ms = 0.0, 0
 
     def took(self, following: int, timestamp: int, *, rows: int = 0) -> None:
@@ -33,9 +31,8 @@ class Lag:
             self._offsets = _MEMORY * self._offsets + following - self._next
         self._next, self._newest = following, timestamp
 
-    def measure(self, end: int, *, now: int) -> None:
-        """The log ends at `end` now, Unix ms. A single offset that is left may be the marker of a transaction."""
+    def measure(self, end: int, *, waits: bool, now: int) -> None:
+        """The log ends at `end` now, Unix ms; `waits` says whether what is left are records."""
         left = 0 if self._next is None else end - self._next
-        waits = self.busy or left > 1
         self.events = left * (self._rows / self._offsets if self._offsets else 1.0) if waits else 0.0
         self.behind_ms = max(now - self._newest, 0) if waits and self._newest else 0

@@ -75,7 +75,7 @@ def check_scores(found: Sequence[PairedBlock], ids: dict[Row, str], factors: dic
 async def test_sampled_rows_are_scored_once_through_kill_minus_nine(
     kafka: Kafka, project_named: MakeProject, witness: Witness
 ) -> None:
-    project = await project_named("shadowing", mode="at_least_once", partitions=PARTITIONS, more=MORE)
+    project = await project_named("shadowing", mode="exactly_once", partitions=PARTITIONS, more=MORE)
     topics = project.settings.topics
     double, triple = (project.package(seed=seed, inputs=FEATURES, factor=seed) for seed in (2, 3))
     reads_secrets = project.package(seed=4)
@@ -125,6 +125,11 @@ async def test_sampled_rows_are_scored_once_through_kill_minus_nine(
     )
     assert second.metric("penstock_models_refused_total") == 2
     assert second.metric("penstock_shadow_sample") == pytest.approx(0.7)
+
+    # What is left of the log now is the markers of transactions: nothing waits.
+    await until(lambda: "penstock_shadow_behind_seconds{" in second.get("/metrics")[1], "its lag is measured")
+    await until(lambda: second.metric("penstock_shadow_behind_events") == 0, "nothing waits")
+    assert second.metric("penstock_shadow_behind_seconds") == 0
 
     # Without candidates the log passes by unread, and who comes later begins at the present.
     await try_in_shadow(project)

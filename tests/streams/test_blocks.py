@@ -62,6 +62,8 @@ def test_partitions_do_not_wait_for_each_other() -> None:
     offsets.delivered("slow", 9)
     offsets.delivered("quick", 4)
     offsets.done("quick", 4)
+    assert offsets.unfinished("slow")
+    assert not offsets.unfinished("quick")
     assert offsets.committable("quick") == 5
     assert offsets.committable("slow") is None
 
