@@ -1,4 +1,4 @@
-"""What Prometheus sees of watch and judge."""
+"""What Prometheus sees of watch, judge and shadow."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from penstock.monitoring.comparison.compare import compare, compare_labelled
 from penstock.monitoring.config import LabelsConfig, RolloutConfig
 from penstock.monitoring.metrics.judge import JudgeMetrics
 from penstock.monitoring.metrics.score import PipelineMetrics
+from penstock.monitoring.metrics.shadow import ShadowMetrics
 from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas.alerts import Alert
 from penstock.schemas.summaries import Summary
@@ -99,3 +100,24 @@ def test_what_cannot_be_read_and_who_was_told_is_counted(judge: JudgeMetrics) ->
     assert figure(judge, "penstock_judged_total", kind="summary") == 3
     assert figure(judge, "penstock_unreadable_summaries_total") == 1
     assert figure(judge, "penstock_alert_sinks_total", sink="webhook", outcome="dropped") == 1
+
+
+def test_a_shadow_worker_counts_candidate_by_candidate_and_forgets_who_is_gone() -> None:
+    metrics = ShadowMetrics("flights")
+    metrics.count_taken(512)
+    metrics.count_rows("delay@5", 256, non_finite=3, failed=2, seconds=0.25)
+    metrics.count_rows("delay@5", 256, non_finite=0, failed=0, seconds=0.25)
+    metrics.count_unlogged("delay@6", 64)
+    metrics.show_candidates({"delay@5": 1.0, "delay@6": 0.5})
+    metrics.show_behind(3, events=1000.0, seconds=7.5)
+    assert figure(metrics, "penstock_shadowed_rows_total") == 512
+    assert figure(metrics, "penstock_shadow_rows_total", model="delay@5") == 512
+    assert figure(metrics, "penstock_shadow_non_finite_total", model="delay@5") == 3
+    assert figure(metrics, "penstock_shadow_failed_total", model="delay@5") == 2
+    assert figure(metrics, "penstock_shadow_model_seconds_total", model="delay@5") == 0.5
+    assert figure(metrics, "penstock_shadow_unlogged_rows_total", model="delay@6") == 64
+    assert figure(metrics, "penstock_shadow_behind_seconds", partition="3") == 7.5
+    metrics.show_candidates({"delay@6": 0.5})
+    metrics.forget_behind()
+    assert figure(metrics, "penstock_shadow_sample", model="delay@5") is None
+    assert figure(metrics, "penstock_shadow_behind_events", partition="3") is None
