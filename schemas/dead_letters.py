@@ -12,19 +12,21 @@ headers, `penstock-` ones too. An event without a value (a tombstone) stays one:
 | penstock-model | NAME@VERSION, where a model was at work |
 | penstock-attempt | 1, and one more each time the event was replayed and died again |
 | penstock-value-size, -value-sha256 | only where the value was left out because the broker refused it |
+| penstock-cipher, -key-id | only where the value is encrypted (`penstock.schemas.sealing`), and with which key |
 | penstock-original-headers | how many of the record's headers are the event's |
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
 
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.events import ConsumedRecord
 from penstock.schemas.records import DEAD_LETTER_SCHEMA, Stage
+from penstock.schemas.sealing import CIPHER, NotOpened, SecretKey
 
 Header = tuple[str, bytes]
 KeyValueHeaders = tuple[bytes | None, bytes | None, list[Header]]
@@ -57,6 +59,25 @@ class ValueLeftOut(PenstockError):
             f"The dead letter of {topic}, partition {partition}, offset {offset} has no value: its {size} bytes were "
             f"too many for the broker. Send the event again from its source; while {topic} keeps it, it lies there."
         )
+
+
+class ValueSealed(PenstockError):
+    """A dead letter whose value is encrypted, and cannot be read here.
+
+    >>> print(ValueSealed("payments", 0, 17, "b1a05baceadee1d2"))
+    The dead letter of payments, partition 0, offset 17 is encrypted with the key b1a05baceadee1d2, which is not here. \
+Name its file in security.dead_letter_keys.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, key_id: str, *, changed: bool = False) -> None:
+        self.topic, self.partition, self.offset, self.key_id, self.changed = topic, partition, offset, key_id, changed
+        rest = (
+            "and was changed since: it cannot be read. Send the event again from its source."
+            if changed
+            else "which is not here. Name its file in security.dead_letter_keys."
+        )
+        place = f"{topic}, partition {partition}, offset {offset}"
+        super().__init__(f"The dead letter of {place} is encrypted with the key {key_id}, {rest}")
 
 
 class LeftOut(NamedTuple):
@@ -96,6 +117,8 @@ class DeadLetter:
     attempt: int = 1
     left_out: LeftOut | None = None
     """None: `value` is the event's own."""
+    sealed_with: str | None = None
+    """The id of the key that `value` is encrypted with; None: it is not."""
 
     @classmethod
     def of(
@@ -121,6 +144,30 @@ class DeadLetter:
             return self
         return replace(self, value=None, left_out=LeftOut(len(self.value), hashlib.sha256(self.value).hexdigest()))
 
+    def sealed(self, key: SecretKey) -> DeadLetter:
+        """The same with its value encrypted, and bound to the event's place; a tombstone stays one."""
+        if self.value is None:
+            return self
+        return replace(self, value=key.seal(self.value, context=self._place()), sealed_with=key.id)
+
+    def opened(self, keys: Mapping[str, SecretKey]) -> DeadLetter:
+        """The same with the event's own value, whether it was encrypted or not. Raises ValueSealed."""
+        if self.sealed_with is None:
+            return self
+        if self.sealed_with not in keys:
+            raise self._locked(self.sealed_with)
+        try:
+            value = keys[self.sealed_with].open(self.value or b"", context=self._place())
+        except NotOpened as error:
+            raise self._locked(self.sealed_with, changed=True) from error
+        return replace(self, value=value, sealed_with=None)
+
+    def _place(self) -> bytes:
+        return f"dead-letter\n{self.partition} {self.offset} {self.topic}".encode()
+
+    def _locked(self, key_id: str, *, changed: bool = False) -> ValueSealed:
+        return ValueSealed(self.topic, self.partition, self.offset, key_id, changed=changed)
+
     def to_record(self) -> KeyValueHeaders:
         """Key, value and headers of its record in the dead-letters topic."""
         about = {
@@ -137,6 +184,8 @@ class DeadLetter:
             about["model"] = self.model
         if self.left_out is not None:
             about |= {"value-size": self.left_out.size, "value-sha256": self.left_out.sha256}
+        if self.sealed_with is not None:
+            about |= {"cipher": CIPHER, "key-id": self.sealed_with}
         # A message may quote what is no Unicode (lone surrogates): written escaped rather than refused.
         own = [(f"penstock-{name}", str(fact).encode(errors="backslashreplace")) for name, fact in about.items()]
         count = (_COUNT, b"%d" % len(self.headers))
@@ -174,13 +223,16 @@ class DeadLetter:
             facts.text("model") if "model" in facts else None,
             facts.number("attempt"),
             LeftOut(facts.number("value-size"), facts.text("value-sha256")) if "value-size" in facts else None,
+            facts.key_id(),
         )
 
     def replay(self) -> KeyValueHeaders:
         """The event once more, for its source topic: as it came, with the attempt counted in one more header.
 
-        Raises ValueLeftOut when the dead letter does not have the value.
+        Raises ValueLeftOut when the dead letter does not have the value, ValueSealed when it was not `opened`.
         """
+        if self.sealed_with is not None:
+            raise self._locked(self.sealed_with)
         if self.left_out is not None:
             raise ValueLeftOut(self.topic, self.partition, self.offset, self.left_out.size)
         return self.key, self.value, [*self.headers, (REPLAY_HEADER, b"%d" % self.attempt)]
@@ -205,6 +257,13 @@ class _Facts:
 
     def number(self, name: str) -> int:
         return _number(f"penstock-{name}", self.text(name).encode())
+
+    def key_id(self) -> str | None:
+        if "cipher" not in self:
+            return None
+        if self.text("cipher") != CIPHER:
+            raise NotADeadLetter(f"penstock-cipher is {self.text('cipher')!r}, not {CIPHER!r}")
+        return self.text("key-id")
 
     def stage(self) -> Stage:
         found = self.text("stage")

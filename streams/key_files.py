@@ -14,12 +14,15 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.sealing import SecretKey, SecretKeys
 from penstock.schemas.signing import ALGORITHM, PrivateKey, PublicKey
 from penstock.streams.settings.security import looks_secret
+
+if TYPE_CHECKING:
+    from penstock.streams.settings import Settings
 
 Kind = Literal["signing", "dead-letters"]
 
@@ -109,6 +112,14 @@ def read_secret_key(path: Path) -> SecretKey:
 def read_secret_keys(paths: Sequence[Path]) -> SecretKeys:
     """The keys of those files that are there. Raises KeyUnusable for one that is there and cannot be used."""
     return SecretKeys.of(read_secret_key(path) for path in paths if path.exists())
+
+
+def letter_key(settings: Settings) -> SecretKey | None:
+    """What dead letters are encrypted with; None where no key is set or no feature is sensitive. Raises KeyUnusable."""
+    files = settings.security.dead_letter_keys
+    if not files or not any(feature.sensitive for feature in settings.catalogue.features):
+        return None
+    return read_secret_key(files[0])
 
 
 def keys_in(directory: Path) -> list[KeyOnFile]:

@@ -12,6 +12,7 @@ import pkgutil
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, get_args, get_origin
@@ -34,6 +35,7 @@ from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.records import Prediction, Stage
+from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import DAY_MS, Topic, Topics
 from penstock.streams import delivery, supervisor
 from penstock.streams.admin import AdminServer
@@ -209,9 +211,10 @@ def topic_row(topic: Topic) -> list[str]:
 
 def test_the_headers_of_a_dead_letter() -> None:
     letter = DeadLetter(b"k", b"v", (), "t", 0, 0, 0, "score", "not_finite", "m", "delay@3").without_value()
+    sealed = replace(letter, value=b"v", left_out=None).sealed(SecretKey(bytes(32)))
     listed = {name for cell, _ in readme.table("header", "content") for name in readme.names(cell)}
 
-    assert listed == {name for name, _ in letter.to_record()[2]}
+    assert listed == {name for each in (letter, sealed) for name, _ in each.to_record()[2]}
 
 
 def test_the_errors_of_dead_letters() -> None:

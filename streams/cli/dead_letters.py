@@ -52,6 +52,9 @@ def list_letters(
     settings = load_settings(config)
     from penstock.streams.console import rendering
     from penstock.streams.console.dead_letters import Entry, Selection, entries
+    from penstock.streams.key_files import read_secret_keys
+
+    keys = read_secret_keys(settings.security.dead_letter_keys)
 
     async def find() -> tuple[list[Entry], int]:
         found: list[Entry] = []
@@ -59,7 +62,7 @@ def list_letters(
         async for entry in entries(settings.kafka, settings.topics, Selection(stage, error)):
             count += 1
             if len(found) < limit:
-                found.append(entry)
+                found.append(entry.opened(keys))
         return found, count
 
     found, count = run_async(find())
@@ -80,7 +83,8 @@ def show(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one dead letter: why it failed, its headers, and its value as text and in hexadecimal.
+    """Show one dead letter: why it failed, its headers, and its value as text and in hexadecimal. For an encrypted one,
+    its key must be in [bold]security.dead_letter_keys[/bold].
 
     Example: [bold]penstock dead-letters show 0-17[/bold]
     """
@@ -88,8 +92,10 @@ def show(
     settings = load_settings(config)
     from penstock.streams.console import rendering
     from penstock.streams.console.dead_letters import entry_at
+    from penstock.streams.key_files import read_secret_keys
 
-    entry = run_async(entry_at(settings.kafka, settings.topics, where))
+    keys = read_secret_keys(settings.security.dead_letter_keys)
+    entry = run_async(entry_at(settings.kafka, settings.topics, where)).opened(keys)
     if as_json:
         print_json(rendering.letter_document(entry.record, entry.letter, entry.replayed))
         return
@@ -112,7 +118,8 @@ def replay(
     """Send dead letters back to the topic they came from, byte for byte, each once.
 
     What was replayed is remembered: doing it twice sends nothing new, and a replay that broke off goes on where it was.
-    An event that fails once more becomes a dead letter of its own, with its attempt counted.
+    An event that fails once more becomes a dead letter of its own, with its attempt counted. Encrypted letters are
+    decrypted with the keys of [bold]security.dead_letter_keys[/bold].
 
     Example: [bold]penstock dead-letters replay --stage features[/bold]
     """
@@ -126,6 +133,7 @@ def replay(
         print_json({
             "sent": outcome.sent, "already_replayed": outcome.already, "dry_run": dry_run,
             "without_value": list(map(str, outcome.without_value)), "not_letters": list(map(str, outcome.not_letters)),
+            "encrypted": [str(place) for place, _ in outcome.sealed],
         })  # fmt: skip
     else:
         would = "would be sent" if dry_run else "were sent"
@@ -134,16 +142,20 @@ def replay(
         typer.echo(f"{place} has no value and stays: send its event again from the source.", err=True)
     for place in outcome.not_letters[: replaying.LISTED]:
         typer.echo(f"{place} is no dead letter of Penstock and stays.", err=True)
-    if outcome.without_value or outcome.not_letters:
+    for place, sealed in outcome.sealed[: replaying.LISTED]:
+        typer.echo(f"{place} stays. {sealed}", err=True)
+    if outcome.without_value or outcome.not_letters or outcome.sealed:
         raise typer.Exit(1)
 
 
 async def _replay(settings: Settings, selection: Selection, again: bool, dry_run: bool) -> Outcome:
     from penstock.streams.console import replaying
+    from penstock.streams.key_files import read_secret_keys
 
+    keys = read_secret_keys(settings.security.dead_letter_keys)
     with task_progress() as move:
         return await replaying.replay(
-            settings.kafka, settings.topics, selection, again=again, dry_run=dry_run,
+            settings.kafka, settings.topics, selection, keys=keys, again=again, dry_run=dry_run,
             progress=lambda outcome: move(f"{outcome.sent:,} dead letters sent back", 0, 0),
         )  # fmt: skip
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from penstock.schemas.dead_letters import DeadLetter, NotADeadLetter
+from penstock.schemas.dead_letters import DeadLetter, NotADeadLetter, ValueSealed
 from penstock.schemas.errors import PenstockError
+from penstock.schemas.sealing import SecretKeys
 from penstock.streams import kafka as clients
 from penstock.streams.console.replay_marks import read_marks
 from penstock.streams.reading import records, to_the_end
@@ -66,6 +67,15 @@ class Entry:
     @property
     def position(self) -> Position:
         return Position(self.record.partition, self.record.offset)
+
+    def opened(self, keys: SecretKeys) -> Entry:
+        """The same with the letter decrypted; as it is where the key is not here."""
+        if isinstance(self.letter, NotADeadLetter):
+            return self
+        try:
+            return replace(self, letter=self.letter.opened(keys))
+        except ValueSealed:
+            return self
 
 
 @dataclass(frozen=True)

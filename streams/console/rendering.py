@@ -117,7 +117,8 @@ def letter_document(record: ConsumerRecord, letter: DeadLetter | NotADeadLetter,
         "attempt": letter.attempt, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,
         "timestamp": letter.timestamp, "key": text_or_base64(letter.key),
         "headers": [[name, text_or_base64(value)] for name, value in letter.headers],
-        "value": json_of(letter.value), "value_left_out": letter.left_out and letter.left_out._asdict(),
+        "value": None if letter.sealed_with else json_of(letter.value), "encrypted_with": letter.sealed_with,
+        "value_left_out": letter.left_out and letter.left_out._asdict(),
     }  # fmt: skip
 
 
@@ -137,9 +138,9 @@ def letter_lines(record: ConsumerRecord, letter: DeadLetter | NotADeadLetter, re
     yield f"position   {record.partition}-{record.offset}"
     if isinstance(letter, NotADeadLetter):
         yield str(letter)
-        headers, left_out = record.headers, None
+        headers, left_out, sealed_with, content = record.headers, None, None, record.value
     else:
-        headers, left_out = letter.headers, letter.left_out
+        headers, left_out, sealed_with, content = letter.headers, letter.left_out, letter.sealed_with, letter.value
         yield f"event      {_short(letter.topic)}, partition {letter.partition}, offset {letter.offset}"
         yield f"time       {time_text(letter.timestamp)}"
         yield f"failed at  {letter.stage}: {_short(letter.error)}"
@@ -151,12 +152,15 @@ def letter_lines(record: ConsumerRecord, letter: DeadLetter | NotADeadLetter, re
         yield f"header     {_short(name)}: {text_of(value)}"
     if left_out is not None:
         yield f"value      left out: {left_out.size} bytes, SHA-256 {left_out.sha256}"
-    elif record.value is None:
+    elif content is None:
         yield "value      none (a tombstone)"
+    elif sealed_with is not None:
+        yield f"value      encrypted with the key {_short(sealed_with)}, which is not here; {len(content)} bytes"
+        yield "           name its file in security.dead_letter_keys to read it"
     else:
-        yield f"value      {len(record.value)} bytes"
-        yield f"           {text_of(record.value, 2000)}"
-        yield from hexdump(record.value)
+        yield f"value      {len(content)} bytes"
+        yield f"           {text_of(content, 2000)}"
+        yield from hexdump(content)
 
 
 def _event(record: ConsumerRecord) -> Iterator[str]:

@@ -17,8 +17,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from penstock.schemas.dead_letters import DeadLetter, NotADeadLetter, ValueLeftOut
+from penstock.schemas.dead_letters import DeadLetter, NotADeadLetter, ValueLeftOut, ValueSealed
 from penstock.schemas.errors import PenstockError
+from penstock.schemas.sealing import SecretKeys
 from penstock.streams import kafka as clients
 from penstock.streams.console.dead_letters import ALL, Position, Selection, entry_of
 from penstock.streams.console.replay_marks import REPLAYED_SCHEMA, Marks, Replayed, read_marks
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 LETTERS_PER_TRANSACTION = 500
 LISTED = 20
 """How many letters that cannot be replayed a person is told of."""
+NO_KEYS = SecretKeys()
 _BYTES_PER_TRANSACTION = 16 << 20
 _BATCH_BYTES = 256 * 1024
 
@@ -62,6 +64,8 @@ class Outcome:
     """Replayed before, and left alone."""
     without_value: list[Position] = field(default_factory=list)
     not_letters: list[Position] = field(default_factory=list)
+    sealed: list[tuple[Position, ValueSealed]] = field(default_factory=list)
+    """Encrypted, and not to be read here."""
 
 
 async def replay(
@@ -69,19 +73,21 @@ async def replay(
     topics: Topics,
     selection: Selection = ALL,
     *,
+    keys: SecretKeys = NO_KEYS,
     again: bool = False,
     dry_run: bool = False,
     progress: Callable[[Outcome], None] = lambda outcome: None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Outcome:
     """Send the selected letters back to the partition of the topic they came from: key, value and headers as they were,
-    with the attempt counted in a header. Letters that were replayed before stay where they are, unless `again`.
+    with the attempt counted in a header. Letters that were replayed before stay where they are, unless `again`; so do
+    encrypted ones, unless their key is among `keys`.
 
     Raises ReplayOvertaken, UnreachableError, TopicMissing.
     """
     outcome = Outcome()
     if dry_run:
-        await _walk(kafka, topics, selection, again, outcome, None, progress)
+        await _walk(kafka, topics, selection, keys, again, outcome, None, progress)
         return outcome
     try:
         with fences():
@@ -92,7 +98,7 @@ async def replay(
                 ) as producer,
             ):
                 transactions = _Transactions(producer, consumer, topics, clock)
-                await _walk(kafka, topics, selection, again, outcome, transactions, progress)
+                await _walk(kafka, topics, selection, keys, again, outcome, transactions, progress)
     except Fenced as fenced:
         raise ReplayOvertaken(topics.pipeline, sent=outcome.sent) from fenced
     return outcome
@@ -102,6 +108,7 @@ async def _walk(
     kafka: KafkaSettings,
     topics: Topics,
     selection: Selection,
+    keys: SecretKeys,
     again: bool,
     outcome: Outcome,
     transactions: _Transactions | None,
@@ -120,7 +127,9 @@ async def _walk(
             outcome.not_letters.append(entry.position)
         elif wanted and isinstance(entry.letter, DeadLetter):
             try:
-                key, value, headers = entry.letter.replay()
+                key, value, headers = entry.letter.opened(keys).replay()
+            except ValueSealed as error:
+                outcome.sealed.append((entry.position, error))
             except ValueLeftOut:
                 outcome.without_value.append(entry.position)
             else:

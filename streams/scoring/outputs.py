@@ -24,6 +24,7 @@ from penstock.schemas.events import Rejection
 from penstock.schemas.predictions import PredictionEncoder
 from penstock.schemas.records import PREDICTION_SCHEMA, REVIEW_HEADER, ModelRef
 from penstock.schemas.scored import RowTooLarge, ScoredBlock
+from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import Topics
 from penstock.streams.delivery import OutputRecord
 from penstock.streams.scoring.automation import FULL, Automation
@@ -75,7 +76,7 @@ class Sources(NamedTuple):
 class OutputEncoder:
     """Writes the outputs of windows scored on one catalogue. Without `log_scored` there is no scored log.
 
-    `automation` says which predictions are published, and which go to people.
+    `automation` says which predictions are published, and which go to people; `letter_key` encrypts dead letters.
     """
 
     def __init__(
@@ -86,8 +87,9 @@ class OutputEncoder:
         *,
         log_scored: bool = True,
         automation: Automation = FULL,
+        letter_key: SecretKey | None = None,
     ) -> None:
-        self._topics, self._metrics, self._automation = topics, metrics, automation
+        self._topics, self._metrics, self._automation, self._letter_key = topics, metrics, automation, letter_key
         self._aged = tuple(feature.name for feature in catalogue.looked_up_features)
         withheld = frozenset(feature.name for feature in catalogue.features if feature.sensitive)
         self.log = ScoredLog(topics.scored.name, withheld) if log_scored else None
@@ -231,7 +233,7 @@ class OutputEncoder:
             model = str(window.answer_of(int(np.searchsorted(window.events.accepted, bad.position))).model)
         letter = DeadLetter.of(source, run.topic, run.partition, bad.stage, bad.error, bad.message, model)
         limit = self._topics.dead_letters.max_message_bytes - _RECORD_OVERHEAD
-        record = letter.to_record()
+        record = (letter if self._letter_key is None else letter.sealed(self._letter_key)).to_record()
         return record if _size(record) <= limit else letter.without_value().to_record()
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.schemas.dead_letters import REPLAY_HEADER, DeadLetter, Header, NotADeadLetter, ValueLeftOut
+from penstock.schemas.dead_letters import REPLAY_HEADER, DeadLetter, Header, NotADeadLetter, ValueLeftOut, ValueSealed
 from penstock.schemas.records import Stage
+from penstock.schemas.sealing import SecretKey, SecretKeys
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 NAMES = TEXT | st.sampled_from(["penstock-schema", "penstock-attempt", "penstock-original-headers", "traceparent"])
@@ -96,10 +97,42 @@ def test_without_its_value_it_says_what_the_value_was() -> None:
         short.replay()
 
 
+KEY, OTHER = SecretKey(bytes(32)), SecretKey(bytes(range(32)))
+
+
+@settings(deadline=None)  # the first example loads the library
+@given(LETTERS)
+def test_encrypted_it_reads_back_byte_for_byte_with_its_key(letter: DeadLetter) -> None:
+    read = DeadLetter.from_record(*letter.sealed(KEY).to_record())
+    assert read.opened(SecretKeys.of([OTHER, KEY])) == letter
+    assert read.opened({KEY.id: KEY}).replay() == letter.replay()
+    assert letter.opened({}) == letter
+
+
+def test_without_its_key_nothing_of_its_value_is_seen() -> None:
+    letter = replace(LETTER, value=b'{"iban": "DE02120300000000202051"}')
+    sealed = letter.sealed(KEY)
+    key, value, headers = sealed.to_record()
+    assert b"DE02" not in b"".join([key or b"", value or b"", *(text for _, text in headers)])
+    assert dict(headers)["penstock-key-id"] == KEY.id.encode()
+    with pytest.raises(ValueSealed, match=rf"offset 42 is encrypted with the key {KEY.id}, which is not here"):
+        sealed.opened({OTHER.id: OTHER})
+    with pytest.raises(ValueSealed):
+        sealed.replay()
+
+
+def test_what_was_encrypted_for_one_event_is_of_no_other() -> None:
+    sealed = LETTER.sealed(KEY)
+    for moved in (replace(sealed, offset=43), replace(sealed, topic="arrivals"), replace(sealed, value=b"short")):
+        with pytest.raises(ValueSealed, match="was changed since"):
+            moved.opened({KEY.id: KEY})
+
+
 def test_a_tombstone_stays_one() -> None:
     tombstone = replace(LETTER, value=None)
     assert tombstone.without_value() == tombstone
     assert tombstone.to_record()[1] is None
+    assert tombstone.sealed(KEY) == tombstone
 
 
 def test_headers_tell_any_reader_where_and_why() -> None:

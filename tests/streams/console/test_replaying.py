@@ -11,10 +11,12 @@ from aiokafka import ConsumerRecord
 from aiokafka.admin import NewTopic
 
 from penstock.schemas.dead_letters import REPLAY_HEADER, DeadLetter, NotADeadLetter
+from penstock.schemas.sealing import SecretKey, SecretKeys
 from penstock.schemas.topics import Topics
 from penstock.streams import kafka as clients
 from penstock.streams.console import replaying
 from penstock.streams.console.dead_letters import Entry, NoSuchLetter, Position, Selection, entries, entry_at
+from penstock.streams.console.rendering import letter_lines
 from penstock.streams.console.replaying import ReplayOvertaken, replay
 from penstock.streams.reading import records
 from penstock.streams.settings import KafkaSettings
@@ -141,6 +143,30 @@ async def test_of_two_replays_at_once_each_letter_is_sent_by_one(settings: Kafka
     for outcome in outcomes:
         assert isinstance(outcome, replaying.Outcome | ReplayOvertaken), outcome
     assert len(await stored(settings, topics)) == 10
+
+
+async def test_an_encrypted_letter_goes_back_where_its_key_is(
+    settings: KafkaSettings, topics: Topics
+) -> None:
+    key = SecretKey(bytes(32))
+    await replay(settings, topics)
+    before = len(await stored(settings, topics))
+    await write(settings, topics, [letter(topics, 0, 0).sealed(key)])
+
+    without = await replay(settings, topics)
+    [(position, why)] = without.sealed
+    assert (without.sent, position) == (0, Position(0, 5))
+    assert key.id in str(why)
+    unread = (await entry_at(settings, topics, Position(0, 5))).opened(SecretKeys())
+    assert "which is not here" in "\n".join(letter_lines(unread.record, unread.letter, unread.replayed))
+
+    assert (await replay(settings, topics, keys=SecretKeys.of([key]))).sent == 1
+    again = await stored(settings, topics)
+    assert len(again) == before + 1
+    assert [record.value for record in again if record.partition == 0][-1] == LETTERS[0][1]
+    entry = (await entry_at(settings, topics, Position(0, 5))).opened(SecretKeys.of([key]))
+    assert entry.letter == letter(topics, 0, 0)
+    assert entry.replayed
 
 
 async def test_what_cannot_be_replayed_is_named_and_stays(settings: KafkaSettings, topics: Topics) -> None:

@@ -25,6 +25,7 @@ from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.keys import hash_keys
 from penstock.schemas.records import ModelRef
 from penstock.schemas.scored import decode
+from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import Topics
 from penstock.streams.features.store import NoFeatures
 from penstock.streams.scoring.answering import Answering
@@ -80,6 +81,7 @@ async def scored(
     metrics: ScoreMetrics | None = None,
     serving: Serving = ALONE,
     automation: Automation = FULL,
+    letter_key: SecretKey | None = None,
 ) -> list[Records]:
     metrics = metrics or ScoreMetrics("test")
     codec = JsonCodec(CATALOGUE.event_schema(id="id"))
@@ -87,7 +89,9 @@ async def scored(
     inference = Inference()
     window = await Answering(inference, metrics).answer(await scoring.prepare(runs, records), serving)
     inference.shutdown()
-    encoder = OutputEncoder(CATALOGUE, TOPICS, metrics, log_scored=log_scored, automation=automation)
+    encoder = OutputEncoder(
+        CATALOGUE, TOPICS, metrics, log_scored=log_scored, automation=automation, letter_key=letter_key
+    )
     made = encoder.encode(window)
     return [
         {
@@ -162,6 +166,14 @@ async def test_a_row_on_which_the_model_fails_is_a_dead_letter_and_its_neighbour
     assert failed.message == "doubling@2 failed: ValueError: thirteen"
     assert (not_finite.offset, not_finite.stage, not_finite.error) == (2, "score", "not_finite")
     assert not_finite.model is not None
+
+
+async def test_with_a_key_a_dead_letter_keeps_its_value_for_those_who_have_it() -> None:
+    key, records = SecretKey(bytes(32)), [event(0, 1), Record(b'{"x": "DE02120300000000202051"}', 1)]
+    [outputs] = await scored(one_run(records), records, letter_key=key)
+    [record] = outputs["test.dead-letters"]
+    assert b"DE02" not in (record[1] or b"")
+    assert DeadLetter.from_record(*record).opened({key.id: key}).value == records[1].value
 
 
 async def test_a_model_that_fails_on_every_row_is_at_fault_itself() -> None:

@@ -11,6 +11,7 @@ import pytest
 from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.sealing import SecretKey
 from penstock.schemas.signing import PrivateKey
+from penstock.streams.key_files import KeyUnusable, create_secret_key, letter_key, read_secret_keys
 from penstock.streams.settings import Settings
 
 MINIMAL = """
@@ -83,3 +84,24 @@ def test_a_secret_that_was_pasted_here_is_not_shown(tmp_path: Path) -> None:
 
     assert private.splitlines()[1] not in said
     assert secret.partition(":")[2] not in said
+
+
+@pytest.mark.parametrize("sensitive", [True, False])
+def test_dead_letters_are_encrypted_where_a_feature_is_sensitive(tmp_path: Path, sensitive: bool) -> None:
+    made, older = create_secret_key(tmp_path, "letters"), create_secret_key(tmp_path, "older")
+    tree = {**tomllib.loads(MINIMAL), "security": {"dead_letter_keys": ["letters.key", "older.key", "gone.key"]}}
+    tree["features"]["distance"]["sensitive"] = sensitive
+    found = Settings.of(tree, file=tmp_path / "penstock.toml")
+
+    key = letter_key(found)
+
+    assert (key.id if key else None) == (made.id if sensitive else None)
+    assert set(read_secret_keys(found.security.dead_letter_keys)) == {made.id, older.id}
+
+
+def test_a_worker_that_cannot_read_its_key_does_not_go_on_without(tmp_path: Path) -> None:
+    tree = {**tomllib.loads(MINIMAL), "security": {"dead_letter_keys": ["gone.key"]}}
+    tree["features"]["distance"]["sensitive"] = True
+
+    with pytest.raises(KeyUnusable, match=r"gone\.key cannot be used: No such file"):
+        letter_key(Settings.of(tree, file=tmp_path / "penstock.toml"))
