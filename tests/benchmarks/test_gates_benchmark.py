@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gates.py"
 
 def test_every_part_writes_its_figures(tmp_path: Path) -> None:
     file = tmp_path / "gates.json"
-    command = [sys.executable, SCRIPT, "--runs", "1", "--json", file]
+    command = [sys.executable, str(SCRIPT), "--runs", "1", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(file.read_text("utf-8"))
