@@ -37,7 +37,6 @@ from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
-from penstock.streams.control.candidates import FeaturesNotLogged
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
@@ -46,7 +45,7 @@ from penstock.streams.settings import Settings
 from penstock.streams.shadowing.candidates import Candidates
 from penstock.streams.shadowing.lag import Lag
 from penstock.streams.shadowing.partition import STATE, Answer, PartitionShadow
-from penstock.streams.shadowing.scorer import Asked
+from penstock.streams.shadowing.said import Said
 from penstock.streams.transport import BlockApp, BlockSchema
 
 log = logging.getLogger("penstock.shadow")
@@ -89,7 +88,7 @@ class ShadowRole(Service):
         self.metrics = ShadowMetrics(settings.pipeline.name)
         self._tally = Tally("shadow", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
-        self._admin = AdminServer(settings.admin.host, settings.admin.port_of("shadow"), self.metrics, self._not_ready)
+        self._admin = AdminServer.of(settings.admin, "shadow", self.metrics, self._not_ready)
         self._follower = ControlFollower.of(settings)
         self._checkpoints = Checkpoints.of(app, settings, "shadow")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidates")
@@ -101,9 +100,7 @@ class ShadowRole(Service):
             retire=self._retire,
         )
         self._shadowed: dict[int, Shadowed] = {}
-        self._unlogged: set[tuple[int, str]] = set()
-        """Partitions and candidates whose features are not logged there yet."""
-        self._failed: set[str] = set()
+        self._said = Said(self._topics.scored.name, self.metrics, app.end_of)
         self._clients = AsyncExitStack()
 
     async def on_start(self) -> None:
@@ -220,7 +217,8 @@ class ShadowRole(Service):
             if self._shadowed.get(block.partition) is not one:
                 return  # given away meanwhile: whoever has it now asks again
             if answer is not None:
-                self._count(one, record.offset, answer)
+                self._tally.window(rows=answer.rows)
+                self._said.count(one.partition.partition, record.offset, answer)
                 one.partition.take(answer)
             one.next = record.offset + 1
             one.lag.took(one.next, record.timestamp, rows=0 if answer is None else answer.rows)
@@ -240,48 +238,13 @@ class ShadowRole(Service):
         return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
 
     def _decoded(self, record: Any, partition: int) -> ScoredBlock | None:
+        place = f"{self._topics.scored.name}, partition {partition}, offset {record.offset}"
         try:
-            return decode(record.value, record.headers, place=f"{self._said(partition)}, offset {record.offset}")
+            return decode(record.value, record.headers, place=place)
         except CorruptBlock as error:
             self.metrics.count_corrupt()
             log.error("%s Its rows are missing from the comparison.", error)
             return None
-
-    def _said(self, partition: int) -> str:
-        return f"{self._topics.scored.name}, partition {partition}"
-
-    def _count(self, one: Shadowed, record: int, answer: Answer) -> None:
-        self.metrics.count_taken(answer.rows)
-        self._tally.window(rows=answer.rows)
-        for asked in answer.asked:
-            self.metrics.count_rows(
-                asked.model, asked.rows,
-                non_finite=asked.non_finite, failed=asked.failed, seconds=asked.took_us / 1e6,
-            )  # fmt: skip
-            self._tell(one, record, asked)
-        for error in answer.too_large:
-            log.error("%s It is missing from the comparison.", error)
-        self.metrics.count_too_large(len(answer.too_large))
-
-    def _tell(self, one: Shadowed, record: int, asked: Asked) -> None:
-        """Once, not for each record: that a candidate fails, and where its features are not logged, and then are."""
-        partition = one.partition.partition
-        if asked.failure is not None and asked.model not in self._failed:
-            self._failed.add(asked.model)
-            log.warning(
-                "%s fails on some rows; they count as not finite. The first: %s: %s",
-                asked.model, type(asked.failure).__name__, asked.failure,
-            )  # fmt: skip
-        if asked.lacking:
-            self.metrics.count_unlogged(asked.model, asked.unlogged)
-            if (partition, asked.model) not in self._unlogged:
-                self._unlogged.add((partition, asked.model))
-                end = max(self._app.end_of(TP(self._topics.scored.name, partition)) or 0, record + 1)
-                refusal = FeaturesNotLogged(asked.model, asked.lacking, {partition: end})
-                log.warning("%s Rows without are left out until then.", refusal)
-        elif (partition, asked.model) in self._unlogged:
-            self._unlogged.discard((partition, asked.model))
-            log.info("%s has the features of %s from offset %d on", self._said(partition), asked.model, record)
 
     # Checkpoints.
 
