@@ -37,7 +37,6 @@ RUN useradd --uid 10001 --create-home penstock \
 COPY --from=build /opt/penstock /opt/penstock
 ENV PATH=/opt/penstock/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PENSTOCK_ADMIN__HOST=0.0.0.0 \
     PENSTOCK_ADMIN__PORT=6066
 USER penstock
 # The folder with penstock.toml and the model registry is mounted here.

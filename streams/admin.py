@@ -3,17 +3,30 @@
 GET /healthz   200 while the event loop turns
 GET /readyz    200 when a model is loaded and events are consumed, else 503 with the reason
 GET /metrics   Prometheus
+
+With a token, all but the first two need it: `Authorization: Bearer TOKEN`. Without one the door opens on this machine
+alone; the settings see to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from mode import Service
 
 from penstock.schemas.errors import PenstockError
+
+if TYPE_CHECKING:
+    from penstock.streams.settings import AdminSettings
+    from penstock.streams.settings.sections import Role
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+OPEN_PAGES = frozenset({"/healthz", "/readyz"})
+"""Probes carry no secret."""
 
 
 class PortTaken(PenstockError):
@@ -41,14 +54,33 @@ class Metrics(Protocol):
 
 
 class AdminServer(Service):
-    """Serves one worker's state. `not_ready` gives the reason why the worker is not ready, or None when it is."""
+    """Serves one worker's state. `not_ready` gives the reason why the worker is not ready, or None when it is.
 
-    def __init__(self, host: str, port: int, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
+    Whoever asks for anything but `OPEN_PAGES` shows the `token`, where there is one.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        metrics: Metrics,
+        not_ready: Callable[[], str | None],
+        *,
+        token: str | None = None,
+    ) -> None:
         super().__init__()
         self._host, self._port, self._metrics, self._not_ready = host, port, metrics, not_ready
+        self._expected = None if token is None else f"Bearer {token}".encode()
+
+    @classmethod
+    def of(
+        cls, settings: AdminSettings, role: Role, metrics: Metrics, not_ready: Callable[[], str | None]
+    ) -> AdminServer:
+        token = None if settings.token is None else settings.token.get_secret_value()
+        return cls(settings.host, settings.port_of(role), metrics, not_ready, token=token)
 
     async def on_start(self) -> None:
-        application = web.Application()
+        application = web.Application(middlewares=[self._admit])
         application.add_routes(
             [web.get("/healthz", self._health), web.get("/readyz", self._ready), web.get("/metrics", self._exposition)]
         )
@@ -67,6 +99,15 @@ class AdminServer(Service):
 
     async def on_stop(self) -> None:
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._expected is not None and request.path not in OPEN_PAGES:
+            shown = request.headers.get("Authorization", "").encode(errors="replace")
+            if not hmac.compare_digest(shown, self._expected):
+                text = "This page needs the header Authorization: Bearer TOKEN, with the token of admin.token.\n"
+                return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
+        return await handler(request)
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="alive\n")

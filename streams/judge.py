@@ -64,7 +64,7 @@ class JudgeRole(Service):
         super().__init__()
         self._app, self._settings, self._topics = app, settings, settings.topics
         self.metrics = JudgeMetrics(settings.pipeline.name)
-        self._admin = AdminServer(settings.admin.host, settings.admin.port_of("judge"), self.metrics, self._not_ready)
+        self._admin = AdminServer.of(settings.admin, "judge", self.metrics, self._not_ready)
         self._references = References(settings)
         self._tally = Tally("judge", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)

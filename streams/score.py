@@ -93,7 +93,7 @@ class ScoreRole(Service):
         self._kafka = client_options(settings.kafka)
         self.metrics = ScoreMetrics(settings.pipeline.name, worker=worker_name())
         self._readings = Readings(settings, self._reading)
-        self._admin = AdminServer(settings.admin.host, settings.admin.port_of("score"), self.metrics, self._not_ready)
+        self._admin = AdminServer.of(settings.admin, "score", self.metrics, self._not_ready)
         self._follower = ControlFollower.of(settings)
         self._store = _feature_store(settings)
         self._scoring = Scoring(

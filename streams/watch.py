@@ -93,7 +93,7 @@ class WatchRole(Service):
         self._tally = Tally("watch", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
         self._label_seen: int | None = None
-        self._admin = AdminServer(settings.admin.host, settings.admin.port_of("watch"), self.metrics, self._not_ready)
+        self._admin = AdminServer.of(settings.admin, "watch", self.metrics, self._not_ready)
         self._follower = ControlFollower.of(settings)
         self._references = References(settings)
         self._checkpoints = Checkpoints.of(app, settings, "watch")

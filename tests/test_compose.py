@@ -81,12 +81,18 @@ def test_the_specification_would_notice_a_misspelt_key(specification: jsonschema
 
 
 def test_the_variables_are_settings_and_point_at_the_other_services() -> None:
-    environment = penstock()["environment"]
+    environment = {**penstock()["environment"], "PENSTOCK_ADMIN__TOKEN": 24 * "x"}
     settings = Settings.of(PROJECT, environ=environment)
     docker = listeners(kafka_environment()["KAFKA_ADVERTISED_LISTENERS"])["DOCKER"]
     assert settings.kafka.servers == (docker,)
     assert settings.redis.url == "redis://redis:6379/0"
     assert settings.admin.host == "0.0.0.0"  # noqa: S104 (inside a container; published on loopback only)
+
+
+def test_the_token_of_the_admin_port_comes_from_whoever_starts_it() -> None:
+    text = penstock()["environment"]["PENSTOCK_ADMIN__TOKEN"]
+    assert text.startswith("${PENSTOCK_ADMIN__TOKEN:?")  # Compose refuses to start without
+    assert "ADMIN__HOST" not in (ROOT / "Dockerfile").read_text()  # the image alone listens to itself
 
 
 def test_the_host_finds_the_servers_where_the_settings_look_by_default() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -20,6 +21,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 _LONGEST_TOPIC = 249
 _LONGEST_ROLE = len(".shadow-scores")
+_SHORTEST_TOKEN = 16
 
 
 class Section(BaseModel):
@@ -57,6 +59,13 @@ def _check_topic(name: str) -> str:
     if not allowed or not 0 < len(name) <= _LONGEST_TOPIC - _LONGEST_ROLE or name in (".", ".."):
         raise wrong(shown(name), "a topic's name: letters, digits, '.', '_' and '-', at most 235 of them")
     return name
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_server(server: str) -> str:
@@ -202,10 +211,28 @@ class DeliverySettings(Section):
 
 
 class AdminSettings(Section):
-    """`port` is the score role's; the other roles take those after it, so that all can run on one machine."""
+    """`port` is the score role's; the other roles take those after it, so that all can run on one machine.
+
+    What listens to more than this machine needs a `token`.
+    """
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=6066, ge=0, le=65532)
+    token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _check_token(self) -> AdminSettings:
+        fix = "PENSTOCK_ADMIN__TOKEN keeps it out of the file; `openssl rand -hex 24` makes one."
+        if self.token is None:
+            if not _is_loopback(self.host):
+                expected = f"a token, as admin.host {self.host} is more than this machine"
+                raise wrong("missing", expected, key="token", fix=fix)
+            return self
+        token = self.token.get_secret_value()
+        if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+            expected = f"at least {_SHORTEST_TOKEN} ASCII characters without spaces"
+            raise wrong("too short or not plain (not shown)", expected, key="token", fix=fix)
+        return self
 
     def port_of(self, role: Role) -> int:
         """0, any free port, stays 0."""
