@@ -38,9 +38,10 @@ def demo(
 ) -> None:
     """Predict the delays of the flights of 2013: a real Kafka and Redis, a model trained here, a year of events.
 
-    Trains on January and February and replays the rest of the year through score, watch and judge, with two faults on
-    the way. Ends with tables: events in, predictions, dead letters, speed, latency; quality and alerts by month; what
-    the faults cost and when they were told. Exit code 1 if an event was lost.
+    Trains on January and February and replays the rest of the year through score, shadow, watch and judge, with two
+    faults on the way, and two candidates on which the judge decides. Ends with tables: events in, predictions, dead
+    letters, speed, latency; quality and alerts by month; what was decided about the candidates; what the faults cost
+    and when they were told. Exit code 1 if an event was lost.
 
     Example: [bold]penstock demo --events 20000 --keep[/bold]
     """

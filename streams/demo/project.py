@@ -52,7 +52,7 @@ port = {admin_port}             # of score; watch and judge have the next two
 [watch]
 segment_rows = {segment_rows}
 segment_max_s = 0.5             # so that nobody waits long for the rest of a segment where the replay pauses
-checkpoint_s = 0.1
+checkpoint_s = 0.25
 
 [labels]
 task = "binary"

@@ -91,7 +91,8 @@ class Report(msgspec.Struct, frozen=True):
     events        records sent, the bad ones included
     lost          records that came to neither a prediction nor a dead letter
     doubled       predictions and dead letters beyond the first of a record
-    events_per_s  of the part that was sent as fast as it goes: from the first sending to the last outcome
+    events_per_s  of the part that was sent as fast as it goes and did not wait for the judge: from the first sending to
+                  the last outcome
     latency_ms    of the part that was sent at an even pace
     auc_by_month  month (1 to 12) → area under the ROC curve of its flights that arrived
     seconds       of the whole demo until here
@@ -123,11 +124,14 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Stretches:
-    """How the records were sent: [0, paced_from) as fast as it goes, the rest at an even pace."""
+    """How the records were sent: [0, paced_from) as fast as it goes, the rest at an even `pace`, which is in words.
+
+    The replay waited for the judge before `free_from`, and not from there on.
+    """
 
     paced_from: int
     pace: str
-    """In words."""
+    free_from: int = 0
 
 
 def make_report(
@@ -155,7 +159,7 @@ def make_report(
         dead_letters=int(account.dead_letters.sum()),
         lost=account.lost,
         doubled=account.doubled,
-        events_per_s=round(_rate(account, stretches.paced_from or len(traffic)), 1),
+        events_per_s=round(_rate(account, stretches.free_from, stretches.paced_from or len(traffic)), 1),
         latency_ms=Latency(p50, p99),
         auc_by_month=_rounded(auc_by_month(flights, scores)),
         seconds=round(seconds, 2),
@@ -206,12 +210,12 @@ def _month(figures: dict[str, float], coverage: tuple[int, int], alerts: int, al
     )  # fmt: skip
 
 
-def _rate(account: Account, stop: int) -> float:
-    """Events per second over records [0, stop), from the first sending to the last outcome."""
-    settled = account.settled_at[:stop]
+def _rate(account: Account, start: int, stop: int) -> float:
+    """Events per second over records [start, stop), from the first sending to the last outcome."""
+    settled = account.settled_at[start:stop]
     if np.isnan(settled).all():
         return 0.0
-    return float((~np.isnan(settled)).sum() / max(float(np.nanmax(settled) - account.sent_at[:stop].min()), 1e-9))
+    return float((~np.isnan(settled)).sum() / max(float(np.nanmax(settled) - account.sent_at[start:stop].min()), 1e-9))
 
 
 def _rounded(by_month: dict[int, float]) -> dict[int, float]:

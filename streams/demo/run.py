@@ -24,8 +24,8 @@ from penstock.streams.demo.lookups import Lookups
 from penstock.streams.demo.models import train_and_register
 from penstock.streams.demo.phases import showing, terminable
 from penstock.streams.demo.project import segment_rows_for, write_project
-from penstock.streams.demo.report import Report, make_report
-from penstock.streams.demo.stream import Material, stream, stretches
+from penstock.streams.demo.report import Report, Stretches, make_report
+from penstock.streams.demo.stream import Material, stream
 from penstock.streams.demo.traffic import Traffic, traffic
 from penstock.streams.demo.trials import AUTHOR
 from penstock.streams.demo.worker import Workers, admin_port
@@ -136,7 +136,7 @@ class _Demo:
                 asked = lookups.asked_by(rest)
                 material = Material(traffic(with_unit_change(rest)), rest.labels(), without_trailing_delays(asked))
                 sent = phases.count(len(material.traffic))
-                account, findings = asyncio.run(
+                account, findings, plan = asyncio.run(
                     stream(
                         settings, material, workers, candidates,
                         speed_up=self._speed_up, keep=self._keep, say=phases.say, sent=sent,
@@ -144,7 +144,7 @@ class _Demo:
                 )  # fmt: skip
                 phases.say("Scoring the flights once more, without the faults")
                 counterfactual = Counterfactual.of(settings.catalogue, models, rest, asked)
-            found = self._summary(rest, material.traffic, account, findings, counterfactual)
+            found = self._summary(rest, material.traffic, account, plan, findings, counterfactual)
             if self._keep:
                 self._show_around(config, settings, workers, folder)
                 _sleep_until_interrupted()
@@ -157,10 +157,10 @@ class _Demo:
         flights: Flights,
         sent: Traffic,
         account: Account,
+        plan: Stretches,
         findings: Findings,
         counterfactual: Counterfactual,
     ) -> Report:
-        plan = stretches(len(sent), self._speed_up)
         seconds = time.perf_counter() - self._began
         found = make_report(
             flights, sent, account, plan, findings=findings, counterfactual=counterfactual, seconds=seconds

@@ -55,7 +55,7 @@ def counts_table(report: Report, stretches: Stretches, bad: int) -> Table:
         ("dead letters", f"{report.dead_letters:,}", "original bytes and a reason"),
         ("lost", f"{report.lost:,}", "neither of the two"),
         ("doubled", f"{report.doubled:,}", "more than one outcome"),
-        ("events per second", f"{report.events_per_s:,.0f}", "first sent to last outcome"),
+        ("events per second", f"{report.events_per_s:,.0f}", "while nothing waited for the judge"),
         ("latency p50", _ms(latency.p50), "from sending to reading,"),
         ("latency p99", _ms(latency.p99), stretches.pace),
     ):
@@ -131,6 +131,8 @@ def _difference(chapter: Chapter) -> str:
 
 def _because(chapter: Chapter) -> str:
     """The reason without its figures, which have columns of their own."""
+    if chapter.what == UNDECIDED:
+        return chapter.reason.partition(": ")[2].removesuffix(".")
     unit = "blocks" if chapter.test == "fast" else "days"
     clusters = f", {chapter.clusters} {unit}" if chapter.clusters else ""
     return f"{chapter.reason.partition(':')[0].removesuffix('.')}{clusters}"
@@ -248,13 +250,14 @@ bounds hold however often one looks, and it may be worse by 0.02. The judge
 looked {looks} times and acted by itself; the replay only waited for it."""
 
 TOO_FEW = """\
-So few flights are too little to decide: the judge asks for 2,000 of them with an
-outcome and 14 days, and then for certainty. Try 100,000 events or more."""
+So few flights are too little to decide: the judge asks for 2,000 of them with
+an outcome, over 14 days, and for certainty. Try 100,000 events or more."""
 
 ABOUT_ALERTS = """\
 The year: seasons, storms, holidays, sensors that fail, which the model had not
 seen. What scores and errors do while a fault lasts is put down to the fault.
-Alerts may differ in a detail from run to run; predictions never do."""
+Alerts may differ in a detail from run to run, and verdicts by some days; what
+a model predicts never does."""
 
 TRY_NEXT = """
 What to try next:

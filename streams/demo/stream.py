@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.schemas.records import Label
 from penstock.streams import kafka
@@ -59,8 +59,9 @@ async def stream(
     keep: bool,
     say: Callable[[str], None],
     sent: Callable[[int], None],
-) -> tuple[Account, Findings]:
-    """Send everything, try the candidates on the way, account for it, and see what watch and judge make of it.
+) -> tuple[Account, Findings, Stretches]:
+    """Send everything, try the candidates on the way, account for it, and see what watch and judge make of it; and say
+    how it was sent.
 
     `say` hears of each phase, `sent` of each stretch of records.
 
@@ -113,7 +114,7 @@ async def stream(
             say("Stopping the workers")
             await asyncio.to_thread(workers.stop)
         await outcomes.read_to_the_end(ledger)
-    return ledger.account(), findings
+    return ledger.account(), findings, replace(plan, free_from=trials.free_from)
 
 
 @asynccontextmanager

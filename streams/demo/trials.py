@@ -52,6 +52,8 @@ class Trials:
         plan = settings.rollout
         self._settings, self._workers, self._traffic, self._replay, self._say = settings, workers, traffic, replay, say
         self._waiting = list(candidates)
+        self.free_from = 0
+        """Record from which on the replay did not wait for the judge."""
         self.proposed: dict[int, int] = {}
         """Revision of the control record → event time of the proposal that led to it, Unix ms."""
         self._plane = ControlPlane.of(settings)
@@ -71,6 +73,7 @@ class Trials:
             rollout = control.rollout
             pause = self._pauses.after(at, began, baking=rollout.baking) if rollout is not None else None
             if pause is None or pause.resume >= stop:
+                self.free_from = at
                 await self._replay.run(at, stop, speed_up=speed_up, progress=progress)
                 return
             await self._replay.run(at, pause.cut, speed_up=speed_up, progress=progress)

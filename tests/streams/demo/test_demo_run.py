@@ -85,6 +85,8 @@ def test_two_runs_at_different_speeds_and_in_both_modes_give_the_same_prediction
     said = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "events per second" in said
     assert "What it would have cost not to look" in said
+    assert [chapter["what"] for chapter in found["story"]] == ["in shadow", "undecided"]
+    assert "too little to decide" in said
     check_what_the_service_knows(found, books[0])
     check_that_both_faults_were_seen(found)
 

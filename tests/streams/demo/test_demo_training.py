@@ -10,7 +10,7 @@ from penstock.streams.demo.flights import Flights
 from penstock.streams.demo.history import feature_columns
 from penstock.streams.demo.lookups import Lookups
 from penstock.streams.demo.network import DelayNetwork
-from penstock.streams.demo.training import Adam, Trained, train
+from penstock.streams.demo.training import Adam, Trained, shuffled, train
 from penstock.streams.settings import Settings
 
 
@@ -47,6 +47,14 @@ def test_training_twice_gives_the_same_weights(past: Flights, past_columns: Colu
     again = train(past_columns, past.late).network.state_dict()
     for name, weights in trained.network.state_dict().items():
         assert torch.equal(weights, again[name]), name
+
+
+def test_whoever_learns_from_shuffled_labels_learns_nothing(past: Flights, past_columns: Columns) -> None:
+    late = shuffled(past.late)
+    np.testing.assert_array_equal(late, shuffled(past.late))
+    np.testing.assert_array_equal(np.sort(late), np.sort(past.late))
+    scores = train(past_columns, late).scores(past_columns)
+    assert 0.4 < auc(scores[past.labelled], past.late[past.labelled]) < 0.6
 
 
 def test_training_leaves_the_callers_random_state_alone(past: Flights, past_columns: Columns) -> None:
