@@ -26,7 +26,7 @@ SCORED_SCHEMA = (SCHEMA_HEADER, b"scored/1")
 PAIRED_SCHEMA = (SCHEMA_HEADER, b"shadow/1")
 
 REVIEW_HEADER = "penstock-review"
-"""Why a prediction waits for a person on the review topic: `assist` (all do) or `abstain` (its score is in the band)."""
+"""Why a prediction waits for a person on the review topic: `assist` (all do), `abstain` (its score is in the band)."""
 
 CHECKSUM_HEADER = "penstock-crc32"
 """The CRC-32 of a binary record's value, eight hexadecimal digits."""
