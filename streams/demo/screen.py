@@ -272,6 +272,7 @@ It is all still running. In another terminal:
   penstock doctor -c {config}
   penstock tail predictions -c {config}
   penstock alerts list --all -c {config}
+  penstock decisions -c {config}
   penstock report -c {config} --open
   penstock labels load OUTCOMES.csv -c {config}
   penstock dead-letters list -c {config}

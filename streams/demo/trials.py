@@ -8,7 +8,7 @@ follow it. That is all that is arranged: what the verdicts are, the flights deci
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer
@@ -154,8 +154,7 @@ class Decisions:
 
     async def read(self) -> None:
         """What has come."""
-        batches: Mapping[object, list[object]] = await self._consumer.getmany(timeout_ms=50)
-        for records in batches.values():
+        for records in (await self._consumer.getmany(timeout_ms=50)).values():
             for record in records:
                 if (decision := decision_of(record, self._settings.pipeline.name)) is not None:
                     self._take(decision)

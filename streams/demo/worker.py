@@ -16,7 +16,7 @@ from penstock.streams.settings.sections import ROLES, AdminSettings, Role
 
 READY_DEADLINE_S = 90.0
 IDLE_DEADLINE_S = 60.0
-FOLLOW_DEADLINE_S = 30.0
+FOLLOW_DEADLINE_S = 90.0
 _POLL_S = 0.05
 _QUIET_POLL_S, _QUIET_POLLS = 0.25, 4
 """Longer than a checkpoint, after which watch counts."""
