@@ -31,6 +31,7 @@ from faust.types import TP
 from mode import Service
 
 from penstock.schemas.scored import ScoredBlock
+from penstock.streams.kafka import is_refusal
 
 IN_FLIGHT = 8
 """Groups that may wait for Kafka's confirmation at once; more would only grow memory."""
@@ -49,7 +50,8 @@ log = logging.getLogger("penstock.delivery")
 
 def fatal(error: BaseException) -> NoReturn:
     """End the process at once: after a failed output or a lost fence nothing more may be committed."""
-    log.critical("Stopping, to go on from the last committed offset: %s: %s", type(error).__name__, error)
+    fix = " Allow it in the brokers' access control lists." if is_refusal(error) else ""
+    log.critical("Stopping, to go on from the last committed offset: %s: %s.%s", type(error).__name__, error, fix)
     sys.stderr.flush()
     os._exit(FAILED)
 

@@ -231,12 +231,15 @@ def sentence(error: BaseException, kafka: KafkaSettings) -> PenstockError | None
     for kind, what in _AUTHORISATION.items():
         if isinstance(error, kind):
             fix = f"Allow it to {kafka.sasl_username or 'this client'} in the brokers' access control lists."
-            return AccessRefused(kafka.address, what, "not authorised", fix=fix)
+            return AccessRefused(kafka.address, f"{what}{_names(error)}", "not authorised", fix=fix)
     if isinstance(error, ssl.SSLError):
         fix = "Correct kafka.security_protocol, kafka.ssl_ca_file and the host names in kafka.servers."
         return _unreachable(kafka, f"TLS failed ({error.reason or error})", fix)
     if isinstance(error, errors.KafkaConnectionError) and "closed" in reason.lower():
-        return _unreachable(kafka, "it closed the connection", "Is kafka.security_protocol what this port speaks?")
+        fix = "Is kafka.security_protocol what this port speaks?"
+        if kafka.security_protocol.endswith("SSL"):
+            fix += " Does it ask for another kafka.ssl_certificate_file?"
+        return _unreachable(kafka, "it closed the connection", fix)
     if isinstance(error, TimeoutError):
         return _unreachable(kafka, "no answer in time")
     if isinstance(error, OSError):
@@ -246,12 +249,34 @@ def sentence(error: BaseException, kafka: KafkaSettings) -> PenstockError | None
     return None
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the brokers know us, and do not let us."""
+    return isinstance(error, tuple(_AUTHORISATION))
+
+
+def access_refused(error: BaseException, kafka: KafkaSettings) -> AccessRefused | None:
+    """What the brokers refused, where `error`, or one that led to it, says that they did."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(found := sentence(cause, kafka), AccessRefused):
+            return found
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _names(error: BaseException) -> str:
+    """Of the topics or groups that an error is about, where it says."""
+    names = error.args[0] if error.args else ()
+    found = [names] if isinstance(names, str) else sorted(map(str, names)) if isinstance(names, set | frozenset) else []
+    return f" {', '.join(found)}" if found else ""
+
+
 def _unreachable(kafka: KafkaSettings, reason: str, fix: str = _WHERE) -> UnreachableError:
     return UnreachableError("Kafka", kafka.address, reason, fix=fix)
 
 
 async def partitions(client: AIOKafkaConsumer, topic: str, *, patience_s: float = 2.0) -> list[TopicPartition]:
-    """All of the topic's partitions, in order. Raises TopicMissing.
+    """All of the topic's partitions, in order. Raises TopicMissing; AccessRefused where we may not even know of it.
 
     A topic that was made a moment ago is not known to every broker yet: it is asked for again for `patience_s`.
     """
@@ -261,6 +286,8 @@ async def partitions(client: AIOKafkaConsumer, topic: str, *, patience_s: float 
         await client._client.force_metadata_update()
         if numbers := client.partitions_for_topic(topic):
             return [TopicPartition(topic, number) for number in sorted(numbers)]
+        if topic in client._client.cluster.unauthorized_topics:
+            raise errors.TopicAuthorizationFailedError(topic)  # becomes AccessRefused
         if asyncio.get_running_loop().time() > give_up:
             raise TopicMissing(topic)
         await asyncio.sleep(0.1)

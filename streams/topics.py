@@ -181,13 +181,17 @@ async def require(settings: Settings, role: Role = "score") -> int:
         "judge": (topics.summaries, topics.alerts, topics.decisions, topics.control, topics.state),
         "shadow": (topics.scored, topics.shadow_scores, topics.state),
     }
-    async with kafka.consumer(settings.kafka) as client:
+    group = f"{settings.pipeline.name}.{role}"  # the app's id
+    async with kafka.consumer(settings.kafka, group_id=group) as client:
         source, *others = used[role]
-        expected = len(await kafka.partitions(client, source.name))
+        [first, *rest] = await kafka.partitions(client, source.name)
+        expected = 1 + len(rest)
         for topic in others:
             partitions = len(await kafka.partitions(client, topic.name))
             if topic.partitions is None and partitions < expected:
                 raise TooFewPartitions(topic.name, partitions, source.name, expected)
+        client.assign([first])
+        await client.committed(first)  # refused where the group is not ours to use: joining it, nobody would say so
     return expected
 
 

@@ -14,6 +14,7 @@ import faust
 from penstock.schemas.errors import PenstockError
 from penstock.streams.app import create_app
 from penstock.streams.delivery import FAILED
+from penstock.streams.kafka import access_refused
 from penstock.streams.log_filters import Repeats, no_crash_twice, no_election
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp
@@ -59,7 +60,9 @@ def run_worker(role: str, settings: Settings) -> int:
         worker.run()
     except PenstockError:
         raise
-    except Exception:
+    except Exception as error:
+        if (refused := access_refused(error, settings.kafka)) is not None:
+            raise refused from error
         log.exception("The %s worker stopped; started again, it goes on from the last committed offset", role)
         return FAILED
     log.info("The %s worker has finished what was in flight and stopped", role)

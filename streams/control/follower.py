@@ -83,7 +83,8 @@ class ControlFollower:
             except KafkaError as error:
                 if self._consumer is None:
                     return
-                log.warning("Following %s: %s. The last state stays; trying again.", self._topic, error)
+                reason = str(clients.sentence(error, self._kafka) or error).rstrip(".")
+                log.warning("Following %s: %s. The last state stays; trying again.", self._topic, reason)
                 await asyncio.sleep(1.0)
                 continue
             for records in batches.values():
