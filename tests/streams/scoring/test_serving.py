@@ -69,6 +69,10 @@ def revision(models: Models) -> int:
     return 0 if models.current is None else models.current.revision
 
 
+def followed(metrics: ScoreMetrics) -> float | None:
+    return metrics.registry.get_sample_value("penstock_control_revision", {"pipeline": "test"})
+
+
 async def test_a_record_takes_over_when_all_its_models_are_loaded(registry: Registry) -> None:
     async with following(registry) as models:
         models.follow(control(canary=CANARY_2, fallback=SMALL))
@@ -90,13 +94,15 @@ async def test_a_record_whose_models_are_loaded_takes_over_at_once(registry: Reg
 
 
 async def test_a_rollback_overtakes_a_model_that_is_still_loading(registry: Registry) -> None:
-    async with following(registry) as models:
+    metrics = ScoreMetrics("test")
+    async with following(registry, metrics) as models:
         models.follow(control(1))
         await models.serves.wait()
         models.follow(control(2, SLOW, previous=CHAMPION_1))
         await until(lambda: SLOW in registry.loads)
+        assert followed(metrics) == 1  # not what it read, but what it works by
         models.follow(control(3))
-        assert revision(models) == 3
+        assert revision(models) == followed(metrics) == 3
         registry.release.set()
         await until(lambda: SLOW in registry.made and registry.made[SLOW].closed)
         assert revision(models) == 3
