@@ -36,7 +36,7 @@ def demo(
     brokers: Annotated[int, typer.Option("--brokers", help="Kafka brokers: 1 or 3.")] = 1,
     mode: Annotated[Mode, typer.Option("--mode", help="How outputs and offsets are committed.")] = Mode.at_least_once,
 ) -> None:
-    """Predict the delays of the flights of 2013: a real Kafka and Redis, a model trained here, a year of events.
+    """Predict the delays of the flights of 2013: a real Kafka and Redis, models trained here, a year of events.
 
     Trains on January and February and replays the rest of the year through score, shadow, watch and judge, with two
     faults on the way, and two candidates on which the judge decides. Ends with tables: events in, predictions, dead
