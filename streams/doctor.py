@@ -52,7 +52,11 @@ async def examine(load: Callable[[], Settings], *, server_deadline_s: float = SE
         ("labels", labels, server_deadline_s),
         ("champion", champion, server_deadline_s + DEVICE_DEADLINE_S),
     ]
-    local = [("models", models, DEVICE_DEADLINE_S), ("device", device, DEVICE_DEADLINE_S)]
+    local = [
+        ("keys", keys, DEVICE_DEADLINE_S),
+        ("models", models, DEVICE_DEADLINE_S),
+        ("device", device, DEVICE_DEADLINE_S),
+    ]
     found = [python(), *extras()]
     try:
         settings = load()
@@ -206,6 +210,13 @@ async def redis(settings: Settings, deadline_s: float) -> list[Finding]:
     return [Finding("redis", "passed", f"{version} at {options.url}, {latency} a round trip")]
 
 
+async def keys(settings: Settings, deadline_s: float) -> list[Finding]:
+    """Who is believed, and whether this machine can read the keys that it needs."""
+    from penstock.streams.doctor_keys import examine_keys
+
+    return [Finding("keys", *said) for said in examine_keys(settings)]
+
+
 async def models(settings: Settings, deadline_s: float) -> list[Finding]:
     """The registry's packages: whole, and made for features that the catalogue has."""
     return await in_thread(lambda: _models(settings))
@@ -298,8 +309,8 @@ def _ms(started: float) -> str:
 
 
 def _masked(finding: Finding, settings: Settings) -> Finding:
-    kafka, alerts = settings.kafka, settings.alerts
-    secrets = (kafka.sasl_password, kafka.ssl_key_password, settings.redis.password, alerts.webhook_secret)
+    kafka, redis, alerts, admin = settings.kafka, settings.redis, settings.alerts, settings.admin
+    secrets = (kafka.sasl_password, kafka.ssl_key_password, redis.password, alerts.webhook_secret, admin.token)
     detail, fix = without_credentials(finding.detail), without_credentials(finding.fix)
     for secret in secrets:
         if secret is not None and (text := secret.get_secret_value()):

@@ -86,7 +86,7 @@ def pipeline_name(text: str) -> str:
 def doctor(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check everything that a worker needs, one line each with the fix. Exit code 1 when a check fails.
 
-    Checks: configuration, brokers, topics, Redis, models, control record, device, installed extras.
+    Checks: configuration, brokers, topics, Redis, keys, models, control record, device, installed extras.
 
     Example: [bold]penstock doctor --json[/bold]
     """
