@@ -167,25 +167,33 @@ def alias(
 
 @models_app.command()
 def sign(
-    model: ModelArgument,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="NAME@VERSION, or the directory of a package.")],
     key: Annotated[Path, typer.Option("--key", "-k", metavar="FILE", help="The private key, a .pem file.")],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign a version in the registry: you vouch for its files as they are. Its digest and version stay.
+    """Sign a version in the registry, or a package: you vouch for its files as they are. Its digest and version stay.
 
     Where [bold]security.trusted_keys[/bold] names keys, nothing loads that none of them signed.
 
     Example: [bold]penstock models sign fraud@2 --key keys/release.pem[/bold]
     """
+    from penstock.models.package_files import SUMS, verify_package
+    from penstock.models.package_signatures import sign_package
+
     settings = load_settings(config)
-    private, registry = _private_key(key), _registry(settings)
-    ref = registry.resolve(model)
-    signature = registry.sign(ref, private)
+    private = _private_key(key)
+    if (Path(model) / SUMS).is_file():
+        verify_package(Path(model))
+        what, signature = model, sign_package(Path(model), private)
+    else:
+        registry = _registry(settings)
+        ref = registry.resolve(model)
+        what, signature = str(ref), registry.sign(ref, private)
     if as_json:
-        print_json({"model": str(ref), "signed_by": signature.key_id})
+        print_json({"model": what, "signed_by": signature.key_id})
         return
-    typer.echo(f"{ref} is signed by {settings.trusted_keys.name_of(signature.key_id)}")
+    typer.echo(f"{what} is signed by {settings.trusted_keys.name_of(signature.key_id)}")
     if settings.trusted_keys and signature.key_id not in {known.id for known in settings.trusted_keys.keys}:
         typer.echo("That key is not in security.trusted_keys: the package is refused here all the same.", err=True)
 

@@ -116,6 +116,10 @@ def test_from_a_signature_to_a_registry_that_takes_nothing_else(project: Path, m
     assert json.loads(run("models", "show", "delay", "--json").stdout)["signed_by"] == [key["id"]]
 
     shutil.rmtree(project / "registry")
+    [unsigned] = (project / "packages").iterdir()
+    assert "is not signed" in run("models", "add", str(unsigned), code=4).output
+    run("models", "sign", str(unsigned), "--key", "keys/release.pem")
+    assert run("models", "add", str(unsigned)).stdout == "delay@1\n"
     again = run("package", "signednetwork:train", "--add", "--sign", "keys/release.pem", "--json")
     assert json.loads(again.stdout)["signed_by"] == key["id"]
 
