@@ -9,47 +9,66 @@ import numpy as np
 from penstock.models.runtime import Runtime, Scores
 from penstock.schemas.columns import Columns
 
+DOUBTED = 16
+"""A model that failed on so many rows and scored none is asked about its golden rows before it is asked about more."""
+
 
 def score_apart(
     runtime: Runtime, columns: Columns, *, patience: int | None = None
 ) -> tuple[Scores, dict[int, Exception]]:
     """The model's scores, and the rows on which it fails, found by halving: one bad row never fails its neighbours.
 
-    Raises what the model raised when it fails on every one of several rows: then the model is at fault, not the rows.
-    With `patience`, for callers who have another model to ask, the same as soon as it has failed on so many rows and
-    scored none, or has run out of memory.
+    Raises what the model raised when it fails on all of them and on its golden rows, too: then the model is at fault,
+    not the rows. With `patience`, for callers who have another model to ask, the halving ends as soon as the model has
+    failed on so many rows and scored none, or has run out of memory: then it counts as having failed on all.
     """
     failures: dict[int, Exception] = {}
+    cleared = False
 
     def attempt(start: int, stop: int) -> list[Scores]:
+        nonlocal cleared
         try:
             return [runtime.score(columns.take(slice(start, stop)))]
         except Exception as error:
             if patience is not None and isinstance(error, MemoryError):
-                raise _AtFaultError(error) from None
+                raise _GivenUpError(error) from None
             if stop - start == 1:
                 failures[start] = error
+                if len(failures) == start + 1 == DOUBTED:
+                    _check(runtime, failures[0])
+                    cleared = True
                 if len(failures) == start + 1 == patience:
-                    raise _AtFaultError(failures[0]) from None
-                nothing = np.full(1, np.nan, np.float32)
-                return [Scores(nothing, None, np.zeros(1, np.bool_))]
+                    raise _GivenUpError(failures[0]) from None
+                return [_nothing(1)]
         middle = (start + stop) // 2
         return attempt(start, middle) + attempt(middle, stop)
 
     try:
         parts = attempt(0, columns.rows)
-    except _AtFaultError as found:
-        raise found.error from None
-    if len(failures) == columns.rows > 1:
-        raise failures[0] from None  # not once for every halving
+    except _GivenUpError as given_up:
+        parts, failures = [_nothing(columns.rows)], dict.fromkeys(range(columns.rows), given_up.error)
+    if columns.rows and len(failures) == columns.rows and not cleared:
+        _check(runtime, failures[0])
     return (parts[0] if len(parts) == 1 else _joined(parts)), failures
 
 
-class _AtFaultError(Exception):
-    """Ends the halving: the model is at fault."""
+class _GivenUpError(Exception):
+    """Ends the halving."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+def _check(runtime: Runtime, error: Exception) -> None:
+    """Raises `error`, which the model raised on a row, when it fails on its golden rows, too."""
+    try:
+        runtime.check()
+    except Exception:
+        raise error from None  # not once for every halving
+
+
+def _nothing(rows: int) -> Scores:
+    return Scores(np.full(rows, np.nan, np.float32), None, np.zeros(rows, np.bool_))
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:

@@ -70,6 +70,7 @@ class TorchRuntime:
         self._arrays: dict[str, NDArray[Any]] = {name: tensor.numpy() for name, tensor in self._host.items()}
         self._there = {name: tensor.to(self._device) for name, tensor in self._host.items()}
         self._views: dict[int, tuple[dict[str, torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]] = {}
+        self._promise: tuple[Columns, Floats, Manifest] | None = None
         self.bit_stable = False
         self.latency_us: dict[int, float] = {}
         """Rows → median time of a call in microseconds, measured at start."""
@@ -114,6 +115,17 @@ class TorchRuntime:
         if not parts:
             return np.empty((0, self.signature.output.width), np.float32)
         return np.concatenate([self._forward(part, part.rows) for part in parts])
+
+    def promise(self, sample: Columns, expected: Floats, manifest: Manifest) -> None:
+        """From now on `check` holds it to its package's golden rows: `sample` and the outputs `expected` of them."""
+        self._promise = sample, expected, manifest
+
+    def check(self) -> None:
+        """Score the golden rows. Raises what the network raises; ModelRefused where its outputs differ."""
+        if self._promise is None:
+            self._refuse("there are no golden rows to check it by")
+        sample, expected, manifest = self._promise
+        check_golden(self.outputs(sample), expected, manifest, str(self._model))
 
     def close(self) -> None:
         """Free the device's memory; the runtime cannot score afterwards."""
@@ -253,7 +265,8 @@ def load_runtime(
     if sample.rows == 0 or expected.shape != (sample.rows, manifest.signature.output.width):
         raise ModelRefused(str(ref), f"{GOLDEN} has {sample.rows} rows and outputs of shape {list(expected.shape)}")
     runtime.prepare(sample)
-    check_golden(runtime.outputs(sample), expected, manifest, str(ref))
+    runtime.promise(sample, expected, manifest)
+    runtime.check()
     return runtime
 
 

@@ -65,8 +65,8 @@ class Answering:
     async def answer(self, window: Window, serving: Serving) -> Window:
         """The window with its scores.
 
-        Rows that no model could score stay without. Raises what the champion raised when it fails on every one of
-        several rows and no fallback answers: then no window is served until another worker takes over.
+        Rows that no model could score stay without. Raises what the champion raised when it fails on all of its rows
+        and on its golden rows, too, and no fallback answers: then no window is served until another worker takes over.
         """
         window.revision, window.runtime = serving.revision, serving.champion.description
         took_s = 0.0
@@ -211,7 +211,7 @@ def _join(window: Window, parts: Sequence[Part], calls: Sequence[Call]) -> None:
 
 
 def _check_champion(window: Window, parts: Sequence[Part], calls: Sequence[Call]) -> None:
-    """Raise what the champion raised, where it failed on all of its rows and nobody else scored any.
+    """Raise what the champion raised, where it is at fault and nobody else scored any of its rows.
 
     Another variant's failure is its own share's matter; of the champion's, another worker may do better.
     """
@@ -219,6 +219,8 @@ def _check_champion(window: Window, parts: Sequence[Part], calls: Sequence[Call]
         if call.error is not None and part.answered.variant in (CHAMPION, FALLBACK):
             rows = slice(None) if part.rows is None else part.rows
             if not _scores(window).finite[rows].any():
+                model = part.answered.model
+                log.critical("%s fails on the golden rows of its package, too: the events are not to blame.", model)
                 raise call.error
 
 

@@ -32,7 +32,7 @@ class Call(NamedTuple):
     scores    [rows]; NaN where it failed
     failures  row → why
     unscored  rows: those, and the ones to which it gave NaN or an infinity
-    error     it failed as a whole
+    error     it failed on all of them, and on its golden rows, too
     took_s    seconds
     """
 

@@ -188,6 +188,16 @@ def test_other_golden_outputs_than_promised_are_refused(copy: Path, catalogue: C
         load_runtime(copy, catalogue)
 
 
+def test_a_model_in_service_is_held_to_its_golden_rows(package: Path, catalogue: Catalogue) -> None:
+    runtime = load_runtime(package, catalogue)
+    runtime.check()
+    network = runtime._network
+    for parameter in network.parameters():
+        parameter.data *= 1.01  # as in memory that went bad
+    with pytest.raises(ModelRefused, match=r"\d+ of 64 golden outputs differ"):
+        runtime.check()
+
+
 def test_golden_rows_that_cannot_be_read_are_refused(copy: Path, catalogue: Catalogue) -> None:
     golden = copy / GOLDEN
     for data in (b"", b"no Arrow", golden.read_bytes()[:-100]):

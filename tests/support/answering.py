@@ -20,11 +20,12 @@ CHAMPION_1, CANARY_2, SMALL = ModelRef("sum", 1), ModelRef("sum", 2), ModelRef("
 
 @dataclass
 class Model:
-    """Scores the first float feature as `says` does; `fails` is raised instead."""
+    """Scores the first float feature as `says` does; `fails` is raised instead, on golden rows unless it is `sound`."""
 
     model: ModelRef
     says: Callable[[Floats], Floats] = lambda x: x
     fails: Exception | None = None
+    sound: bool = False
     outputs: int = 1
     features: tuple[str, ...] = ("x",)
     description: str = "test"
@@ -45,6 +46,10 @@ class Model:
         score = self.says(columns.floats[:, 0]).astype(np.float32)
         scores = None if self.outputs == 1 else np.stack([score] * self.outputs, axis=1)
         return Scores(score, scores, np.isfinite(score))
+
+    def check(self) -> None:
+        if self.fails is not None and not self.sound:
+            raise self.fails
 
     def close(self) -> None:
         self.closed = True

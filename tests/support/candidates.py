@@ -42,5 +42,7 @@ class Multiplying:
         several = np.repeat(score[:, None], self.outputs, axis=1) if self.outputs else None
         return Scores(score, several, np.isfinite(score))
 
+    def check(self) -> None: ...
+
     def close(self) -> None:
         self.closed = True

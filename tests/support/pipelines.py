@@ -147,10 +147,18 @@ class MakeProject(Protocol):
 
 
 NETWORK = '''
+import os
+import signal
+
 import torch
 
 class Sum(torch.nn.Module):
-    """The score is the sum of the features through a logistic: easy to check by hand. It fails on large numbers."""
+    """The score is the sum of the features through a logistic: easy to check by hand.
+
+    It fails on large numbers. A number above a billion breaks it for good, one above a trillion kills the process.
+    """
+
+    broken = False
 
     def __init__(self, width: int, factor: float = 1.0) -> None:
         super().__init__()
@@ -159,6 +167,11 @@ class Sum(torch.nn.Module):
         torch.nn.init.zeros_(self.linear.bias)
 
     def forward(self, x):
+        if (x > 1e12).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.broken |= bool((x > 1e9).any())
+        if self.broken:
+            raise RuntimeError("broken for good")
         if (x > 1e6).any():
             raise ValueError("more than a million")
         return torch.sigmoid(self.linear(x))

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.models.routing import Routing
+from penstock.models.row_failures import DOUBTED
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.columns import Columns, Layout
 from penstock.schemas.control import Control
@@ -170,9 +171,22 @@ async def test_a_canary_that_fails_everywhere_costs_its_own_rows_alone() -> None
     assert sorted(window.failures) == np.flatnonzero(variants == "canary").tolist()
 
 
+async def test_rows_are_to_blame_where_the_model_still_scores_its_golden_rows() -> None:
+    for rows in (1, 2, 1000):
+        window = await answered(window_of(range(rows)), control(), doubling(fails=ValueError("no"), sound=True))
+        assert sorted(window.failures) == list(range(rows))
+    models = doubling(fails=ValueError("no"), sound=True), negating(fails=ValueError("nor I"), sound=True)
+    window = await answered(window_of(range(1000)), control(fallback=SMALL), *models)
+    assert sorted(window.failures) == list(range(1000))
+    assert len(models[0].calls) <= 2 * PATIENCE + 11
+
+
 async def test_a_champion_that_fails_everywhere_with_nobody_to_ask_is_raised() -> None:
-    with pytest.raises(ValueError, match="no"):
-        await answered(window_of([1, 2]), control(), doubling(fails=ValueError("no")))
+    for rows in (1, 2, 1000):
+        champion = doubling(fails=ValueError("no"))
+        with pytest.raises(ValueError, match="no"):
+            await answered(window_of(range(rows)), control(), champion)
+        assert len(champion.calls) <= 2 * DOUBTED + 11, "it is asked about its golden rows before all of the others"
     models = doubling(fails=ValueError("no")), negating(fails=ValueError("nor I"))
     with pytest.raises(ValueError, match="no"):
         await answered(window_of([1, 2]), control(fallback=SMALL), *models)

@@ -53,6 +53,8 @@ class Model:
         self.clock.wall += self.computes + self.waits
         return Scores(np.zeros(columns.rows, np.float32), None, np.ones(columns.rows, np.bool_))
 
+    def check(self) -> None: ...
+
     def close(self) -> None:
         self.closed = True
 
