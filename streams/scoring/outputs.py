@@ -113,7 +113,7 @@ class OutputEncoder:
     def encode(self, window: Window) -> list[Made]:
         """What to write for each run of the window, in the order of its events."""
         with self._metrics.stage("encode"):
-            unscored = _unscored(window)
+            unscored = _unscored(window, discreet=self._letter_key is not None)
             made = [self._outputs_of(run, window, window.dead + unscored) for run in window.runs]
         ended = [(bad.stage, bad.error) for _, dead in made for bad in dead]
         withheld = not self._automation.publishes
@@ -237,19 +237,26 @@ class OutputEncoder:
         return record if _size(record) <= limit else letter.without_value().to_record()
 
 
-def _unscored(window: Window) -> list[Rejection]:
-    """Rows on which a model failed, or to which it gave a score that is no number."""
+def _unscored(window: Window, *, discreet: bool) -> list[Rejection]:
+    """Rows on which a model failed, or to which it gave a score that is no number.
+
+    A model's own error may quote what it was given: `discreet` says no more than its type.
+    """
     if window.scores is None or np.count_nonzero(window.scores.finite) == window.rows:
         return []
     accepted, tried = window.events.accepted, window.tried
     too = "" if tried is None else f"; nor did the fallback {tried} score it"
     return [
-        Rejection(int(accepted[row]), "score", "model_failed", f"{model} failed: {type(error).__name__}: {error}{too}")
+        Rejection(int(accepted[row]), "score", "model_failed", f"{model} failed: {_told(error, discreet)}{too}")
         if (error := window.failures.get(row)) is not None
         else Rejection(int(accepted[row]), "score", "not_finite", f"{model} gave a score that is NaN or infinite{too}.")
         for row in np.flatnonzero(~window.scores.finite).tolist()
         for model in (window.answer_of(row).model,)
     ]
+
+
+def _told(error: BaseException, discreet: bool) -> str:
+    return type(error).__name__ if discreet else f"{type(error).__name__}: {error}"
 
 
 def _named(codes: Codes, names: Sequence[str]) -> Category:

@@ -178,6 +178,13 @@ async def test_with_a_key_a_dead_letter_keeps_its_value_for_those_who_have_it() 
     assert DeadLetter.from_record(*record).opened({key.id: key}).value == records[1].value
 
 
+async def test_nor_does_a_models_own_error_give_it_away() -> None:
+    records = [event(0, 1), event(1, 13)]
+    [outputs] = await scored(one_run(records), records, letter_key=SecretKey(bytes(32)))
+    [letter] = (DeadLetter.from_record(*d) for d in outputs["test.dead-letters"])
+    assert letter.message == "doubling@2 failed: ValueError"
+
+
 async def test_a_window_of_bad_rows_is_a_window_of_dead_letters() -> None:
     records = [event(0, 13), event(1, 13)]
     [outputs] = await scored(one_run(records), records)
