@@ -4,6 +4,7 @@ changes, targeting  what can be done to the routing state: pure functions
 plane               reads and writes the control record
 follower            a running worker's view of it
 trail               reads the decisions
+signatures          who may write, where keys are configured
 """
 
 from __future__ import annotations
