@@ -31,6 +31,7 @@ from penstock.models.signature import FIRST_INDEX, Signature
 from penstock.schemas.columns import Columns, Floats, Layout
 from penstock.schemas.errors import ConfigurationError, ModelRefused
 from penstock.schemas.records import ModelRef
+from penstock.schemas.signing import ANYBODY, TrustedKeys
 
 PADDING = 64
 LATENCY_ROWS = (1, 32, 256, 2048)
@@ -237,6 +238,7 @@ def load_runtime(
     max_rows: int = 2048,
     threads: int = 1,
     model: ModelRef | None = None,
+    trusted: TrustedKeys = ANYBODY,
 ) -> TorchRuntime:
     """Verify a package and make it ready to score.
 
@@ -248,10 +250,12 @@ def load_runtime(
         threads: of torch in this process, which is one of several: one per core.
         model: name and version in predictions; by default from a registry's directory `<name>/<version>`, else
             version 0.
+        trusted: keys of which one must have signed it, where there are any: asked of the files that are loaded, whoever
+            asked before.
 
-    Raises ModelRefused with the cause: files, catalogue, factory, weights, output shape, or golden outputs.
+    Raises ModelRefused with the cause: files, signatures, catalogue, factory, weights, output shape, or golden outputs.
     """
-    manifest = verify_package(package)
+    manifest = verify_package(package, trusted)
     ref = model or _ref_of(package, manifest)
     check_features(manifest, catalogue, str(ref))
     where = _device(device)

@@ -258,8 +258,14 @@ async def champion(settings: Settings, deadline_s: float) -> list[Finding]:
         from penstock.streams.registry import registry_of
 
         path = registry_of(settings).path(ref)
-        options = settings.window.max_rows, settings.models.device
-        runtime = load_runtime(path, settings.catalogue, max_rows=options[0], device=options[1], model=ref)
+        runtime = load_runtime(
+            path,
+            settings.catalogue,
+            device=settings.models.device,
+            max_rows=settings.window.max_rows,
+            model=ref,
+            trusted=settings.trusted_keys,
+        )
         try:
             return runtime.description
         finally:

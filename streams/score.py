@@ -194,6 +194,7 @@ class ScoreRole(Service):
             self._settings.catalogue,
             device=self._settings.models.device,
             max_rows=self._settings.window.max_rows,
+            trusted=self._settings.trusted_keys,
         )
 
     # Partitions come and go.

@@ -148,6 +148,7 @@ class ShadowRole(Service):
             self._settings.catalogue,
             device=self._settings.models.device,
             max_rows=self._settings.window.max_rows,
+            trusted=self._settings.trusted_keys,
         )
         gc.freeze()  # what torch brought with it stays: nobody need walk through it
         return runtime

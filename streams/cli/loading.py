@@ -35,6 +35,10 @@ def usable(settings: Settings, references: Iterable[str], *, load: bool) -> list
                 from penstock.models.torch_runtime import load_runtime
 
                 load_runtime(
-                    path, settings.catalogue, device=settings.models.device, max_rows=settings.window.max_rows
+                    path,
+                    settings.catalogue,
+                    device=settings.models.device,
+                    max_rows=settings.window.max_rows,
+                    trusted=settings.trusted_keys,
                 ).close()
     return refs

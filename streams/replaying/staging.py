@@ -48,6 +48,7 @@ def load(settings: Settings, model: ModelRef) -> Runtime:
         device=settings.models.device,
         max_rows=settings.window.max_rows,
         model=model,
+        trusted=settings.trusted_keys,
     )
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]
 import pytest
 
+from penstock.models.features import Catalogue
 from penstock.models.package_files import SUMS, digest_of_package, verify_package, write_sums
 from penstock.models.package_signatures import SIGNATURES, sign_package
 from penstock.models.registry import Registry
+from penstock.models.torch_runtime import load_runtime
 from penstock.schemas.errors import ModelRefused
 from penstock.schemas.signing import PrivateKey, TrustedKeys
 
@@ -91,6 +93,15 @@ def test_a_signature_file_that_holds_something_else_is_refused(copy: Path) -> No
     (copy / SIGNATURES).symlink_to(copy / SUMS)
     with pytest.raises(ModelRefused, match="links are not followed"):
         verify_package(copy)
+
+
+def test_what_is_loaded_is_what_was_signed_whoever_looked_at_it_before(copy: Path, catalogue: Catalogue) -> None:
+    sign_package(copy, KEY)
+    verify_package(copy, TRUSTED)
+    (copy / SIGNATURES).unlink()  # the registry is changed in between
+
+    with pytest.raises(ModelRefused, match="not signed"):
+        load_runtime(copy, catalogue, device="cpu", max_rows=64, trusted=TRUSTED)
 
 
 def test_a_registry_takes_and_gives_only_what_is_signed(location: str, copy: Path, tmp_path: Path) -> None:
