@@ -257,7 +257,9 @@ def is_refusal(error: BaseException) -> bool:
 def access_refused(error: BaseException, kafka: KafkaSettings) -> AccessRefused | None:
     """What the brokers refused, where `error`, or one that led to it, says that they did."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:  # mode raises an error from itself
+        seen.add(id(cause))
         if isinstance(found := sentence(cause, kafka), AccessRefused):
             return found
         cause = cause.__cause__ or cause.__context__

@@ -81,9 +81,7 @@ def test_this_machine_needs_no_token(host: str) -> None:
 def test_any_other_address_does(host: str) -> None:
     tree = {**TREE, "admin": {"host": host}}
 
-    with pytest.raises(
-        ConfigurationError, match=r"admin\.token is missing; expected a token, as admin\.host .* is"
-    ):
+    with pytest.raises(ConfigurationError, match=r"admin\.token is missing; expected a token, as admin\.host .* is"):
         Settings.of(tree)
     assert Settings.of(tree, environ={"PENSTOCK_ADMIN__TOKEN": TOKEN}).admin.token is not None
 

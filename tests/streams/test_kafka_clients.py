@@ -123,9 +123,7 @@ async def test_the_wrong_protocol_is_suspected_where_the_broker_hangs_up(secure:
 async def test_what_is_not_allowed_is_named_with_who_asked(secure: KafkaSettings, make_topics: MakeTopics) -> None:
     guest = but(secure, sasl_username="guest", sasl_password=SecretStr("guest-secret"))
 
-    with pytest.raises(
-        AccessRefused, match=r"transactional id flights: not authorised\. Allow it to guest"
-    ):
+    with pytest.raises(AccessRefused, match=r"transactional id flights: not authorised\. Allow it to guest"):
         async with clients.producer(guest, transactional_id="flights"):
             pass
 
@@ -206,6 +204,9 @@ async def test_a_refusal_is_found_behind_what_it_led_to(worker: KafkaSettings) -
     assert found is not None
     assert found.what == "the use of the consumer group p.watch"
     assert clients.access_refused(RuntimeError("crashed"), worker) is None
+    from_itself = RuntimeError("as mode raises it")
+    from_itself.__cause__ = from_itself
+    assert clients.access_refused(from_itself, worker) is None
 
 
 async def test_a_port_where_nobody_listens() -> None:

@@ -145,9 +145,7 @@ async def test_of_two_replays_at_once_each_letter_is_sent_by_one(settings: Kafka
     assert len(await stored(settings, topics)) == 10
 
 
-async def test_an_encrypted_letter_goes_back_where_its_key_is(
-    settings: KafkaSettings, topics: Topics
-) -> None:
+async def test_an_encrypted_letter_goes_back_where_its_key_is(settings: KafkaSettings, topics: Topics) -> None:
     key = SecretKey(bytes(32))
     await replay(settings, topics)
     before = len(await stored(settings, topics))
