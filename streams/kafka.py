@@ -256,13 +256,14 @@ def is_refusal(error: BaseException) -> bool:
 
 def access_refused(error: BaseException, kafka: KafkaSettings) -> AccessRefused | None:
     """What the brokers refused, where `error`, or one that led to it, says that they did."""
-    cause: BaseException | None = error
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:  # mode raises an error from itself
-        seen.add(id(cause))
-        if isinstance(found := sentence(cause, kafka), AccessRefused):
+    led_to, seen = [error], set[int]()
+    while led_to:
+        seen.add(id(error := led_to.pop()))
+        if isinstance(found := sentence(error, kafka), AccessRefused):
             return found
-        cause = cause.__cause__ or cause.__context__
+        # mode raises an error from itself, which leaves what led to it in its context.
+        causes = (error.__context__, error.__cause__)
+        led_to += [cause for cause in causes if cause is not None and id(cause) not in seen]
     return None
 
 

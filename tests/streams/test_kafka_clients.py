@@ -207,6 +207,8 @@ async def test_a_refusal_is_found_behind_what_it_led_to(worker: KafkaSettings) -
     from_itself = RuntimeError("as mode raises it")
     from_itself.__cause__ = from_itself
     assert clients.access_refused(from_itself, worker) is None
+    from_itself.__context__ = GroupAuthorizationFailedError("p.watch")
+    assert clients.access_refused(from_itself, worker) is not None
 
 
 async def test_a_port_where_nobody_listens() -> None:
