@@ -20,16 +20,20 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-from drift_suite.figures import Figure, as_json, table
+from drift_suite.figures import Figure, as_json, shown, table
 from gates_suite import measures
 from rich.console import Console
+from rich.table import Table
+
+WHOLE = "primary metric at all of α"
 
 PARTS: dict[str, tuple[str, Callable[[int], list[measures.Measure]]]] = {
     "errors": ("wrong verdicts, α = .05", measures.errors),
@@ -56,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             for part, futures in waiting.items():
                 report[part] = [figure for future in futures for figure in future.result()]
-                console.print(table(PARTS[part][0], report[part]))
+                for printed in tables(PARTS[part][0], report[part]):
+                    console.print(printed)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -64,6 +69,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parts = {part: [as_json(figure) for figure in figures] for part, figures in report.items()}
         text = json.dumps({"runs": options.runs, "parts": parts}, indent=2, ensure_ascii=False)
         options.file.write_text(text + "\n", "utf-8")
+
+
+def tables(title: str, figures: Sequence[Figure]) -> Iterator[Table]:
+    """What the gate does; and, where that was looked at, what its primary metric does without one of its parts."""
+    crossed = [figure for figure in figures if WHOLE in figure.others]
+    if not crossed:
+        yield table(title, figures)
+        return
+    yield table(title, [replace(figure, others={}) for figure in figures])
+    yield without(f"{title}: the primary metric alone, whole and without one part", crossed)
+
+
+def without(title: str, figures: Sequence[Figure]) -> Table:
+    """Shares of wrong verdicts, one column for each part that is left out."""
+    printed = Table(title=title, title_justify="left")
+    printed.add_column("measure")
+    columns = list(dict.fromkeys(name for figure in figures for name in figure.others))
+    for name in columns:
+        printed.add_column("whole" if name == WHOLE else name, justify="right")
+    for figure in figures:
+        printed.add_row(figure.measure, *(shown(figure.others.get(name)) for name in columns))
+    return printed
 
 
 def parse(arguments: Sequence[str] | None) -> _Options:

@@ -115,7 +115,8 @@ def table(title: str, figures: Sequence[Figure]) -> Table:
     others = list(dict.fromkeys(name for figure in figures for name in figure.others))
     printed = Table(title=title, title_justify="left")
     printed.add_column("measure")
-    for heading in ("Penstock", "goal", "", "prototype", *others):
+    compared = any(figure.prototype for figure in figures)
+    for heading in ("Penstock", "goal", "", *(["prototype"] if compared else []), *others):
         printed.add_column(heading, justify="right")
     printed.add_column("note")
     for figure in figures:
@@ -130,7 +131,7 @@ def table(title: str, figures: Sequence[Figure]) -> Table:
             value,
             "" if figure.goal is None else str(figure.goal),
             mark,
-            figure.prototype,
+            *([figure.prototype] if compared else []),
             *(shown(figure.others.get(name)) for name in others),
             figure.note,
         )
