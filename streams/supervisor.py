@@ -89,12 +89,27 @@ async def _keep_running(
             return code
         failures = 1 if loop.time() - started >= back_off.healthy_s else failures + 1
         delay_s = back_off.delay_s(failures)
-        log.warning("The %s worker ended with exit code %d; starting it again in %g s", worker.name, code, delay_s)
+        ran = f"{_how(code)} after {loop.time() - started:.0f} s (failure {failures} in a row)"
+        log.warning("The %s worker %s; starting it again in %g s", worker.name, ran, delay_s)
         try:
             await asyncio.wait_for(stop.wait(), delay_s)
         except TimeoutError:
             continue
     return 0
+
+
+def _how(code: int) -> str:
+    """How a worker ended: 128 and more is a signal's number.
+
+    >>> _how(70), _how(139)
+    ('ended with exit code 70', 'was killed by SIGSEGV')
+    >>> _how(137)
+    'was killed by SIGKILL, as where there is no memory left'
+    """
+    if code - 128 not in {number.value for number in signal.Signals}:
+        return f"ended with exit code {code}"
+    name = signal.Signals(code - 128).name
+    return f"was killed by {name}" + (", as where there is no memory left" if name == "SIGKILL" else "")
 
 
 async def _run_once(

@@ -36,6 +36,9 @@ LISTED = 20
 NO_KEYS = SecretKeys()
 _BYTES_PER_TRANSACTION = 16 << 20
 _BATCH_BYTES = 256 * 1024
+_TRANSACTION_MS = 15_000
+"""A replay that was killed holds back the readers of the events topic until its transaction times out, or another one
+starts."""
 
 
 class ReplayOvertaken(PenstockError):
@@ -94,7 +97,10 @@ async def replay(
             async with (
                 clients.consumer(kafka) as consumer,
                 clients.producer(
-                    kafka, transactional_id=topics.dead_letters.name, max_batch_size=_BATCH_BYTES
+                    kafka,
+                    transactional_id=topics.dead_letters.name,
+                    transaction_timeout_ms=_TRANSACTION_MS,
+                    max_batch_size=_BATCH_BYTES,
                 ) as producer,
             ):
                 transactions = _Transactions(producer, consumer, topics, clock)
@@ -195,7 +201,7 @@ class _Transactions:
             for (topic, partition), batch in self._batches():
                 futures.append(await self._producer.send_batch(batch, topic, partition=partition))
             written = {each.topic_partition: each.offset for each in await asyncio.gather(*futures)}
-        except KafkaError:
+        except (KafkaError, asyncio.CancelledError):
             await abandon(self._producer)
             raise
         await self._producer.commit_transaction()

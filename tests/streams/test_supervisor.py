@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from penstock.streams.embedded.processes import is_running
 from penstock.streams.supervisor import BackOff, Worker, supervise
 
@@ -32,7 +34,9 @@ def worker(script: str, *arguments: object) -> Worker:
     return Worker("score", [sys.executable, "-c", script, *map(str, arguments)], os.environ)
 
 
-async def test_a_worker_that_fails_is_started_again(tmp_path: Path) -> None:
+async def test_a_worker_that_fails_is_started_again_later_each_time_and_one_line_says_why_and_when(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pids: list[int] = []
 
     def on_start(worker: Worker, pid: int) -> None:
@@ -45,6 +49,26 @@ async def test_a_worker_that_fails_is_started_again(tmp_path: Path) -> None:
     assert code == 0
     assert len(set(pids)) == 3
     assert not any(map(is_running, pids))
+    assert [record.message for record in caplog.records] == [
+        "The score worker ended with exit code 70 after 0 s (failure 1 in a row); starting it again in 0.01 s",
+        "The score worker ended with exit code 70 after 0 s (failure 2 in a row); starting it again in 0.02 s",
+    ]
+
+
+async def test_a_worker_that_ran_well_for_a_while_is_started_again_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts: list[int] = []
+
+    def on_start(worker: Worker, pid: int) -> None:
+        starts.append(pid)
+        if len(starts) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    a_good_while = BackOff(first_s=0.01, longest_s=9.0, healthy_s=0.0)
+    await supervise([worker(FAILS_TWICE, tmp_path / "runs")], back_off=a_good_while, on_start=on_start)
+
+    assert [record.message.rpartition(" in ")[2] for record in caplog.records] == ["0.01 s", "0.01 s"]
 
 
 async def test_a_worker_that_ended_by_itself_is_left_alone() -> None:

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import NewTopic
 
 from penstock.schemas.dead_letters import REPLAY_HEADER, DeadLetter, NotADeadLetter
@@ -136,6 +136,26 @@ async def test_a_replay_that_breaks_off_has_sent_what_it_remembers(
     rest = await replay(settings, topics)
     assert (rest.sent, rest.already) == (4, 6)
     assert len(await stored(settings, topics)) == 10
+
+
+async def test_a_replay_that_is_killed_between_sending_and_marking_has_sent_nothing(
+    settings: KafkaSettings, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def killed(producer: AIOKafkaProducer) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AIOKafkaProducer, "commit_transaction", killed)
+        with pytest.raises(Killed):
+            await replay(settings, topics)
+
+    rest = await replay(settings, topics)
+    assert (rest.sent, rest.already) == (10, 0)
+    assert len(await stored(settings, topics)) == 10
+    assert (await replay(settings, topics)).sent == 0
 
 
 async def test_of_two_replays_at_once_each_letter_is_sent_by_one(settings: KafkaSettings, topics: Topics) -> None:
