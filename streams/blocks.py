@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from penstock.schemas.events import ConsumedRecord
 
@@ -53,6 +53,14 @@ def cut(
                 start, size = position, 0
             size += length
         yield Block(topic, partition, rows[start:], size)
+
+
+class Cut(Protocol):
+    """`cut`, or what cuts finer."""
+
+    def __call__(
+        self, topic: str, partition: int, records: Sequence[ConsumedRecord], *, max_rows: int, max_bytes: int
+    ) -> Iterator[Block]: ...
 
 
 P = TypeVar("P", bound=Hashable)

@@ -22,7 +22,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -95,6 +95,18 @@ class Delivery(Protocol):
         """Returns when there is room for more, usually before the outputs are confirmed."""
         ...
 
+    async def deliver_alone(self, outputs: Outputs, note: str) -> bool:
+        """Outputs behind all that was delivered of their partition. They wait for no others, and a note is committed
+        beside their offset, which the next commit removes.
+
+        Returns True when they are committed; False when the partition has been taken away meanwhile.
+        """
+        ...
+
+
+CommitNote = Callable[[TP, int, int, str], Awaitable[bool]]
+"""Commits a partition's offset, in a generation of the group, with a note beside it; False in a later generation."""
+
 
 async def send(
     producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[OutputRecord], timestamp: int
@@ -153,12 +165,13 @@ class AtLeastOnce(Service):
         producer: Callable[[], AIOKafkaProducer],
         fatal: Callable[[BaseException], None] = fatal,
         *,
+        commit_note: CommitNote,
         log: Log | None = None,
         enough_rows: int = ENOUGH_ROWS,
         gather_s: float = GATHER_S,
     ) -> None:
         super().__init__()
-        self._producer, self._fatal, self._log = producer, fatal, log
+        self._producer, self._fatal, self._log, self._commit_note = producer, fatal, log, commit_note
         self._enough_rows, self._gather_s = enough_rows, gather_s
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,6 +189,20 @@ class AtLeastOnce(Service):
         if (gathered := self._gathered.get(outputs.tp)) is not None and gathered.rows >= self._enough_rows:
             await self._write(outputs.tp, gathered)
 
+    async def deliver_alone(self, outputs: Outputs, note: str) -> bool:
+        try:
+            confirmations = await send_all(self._producer(), outputs)
+            if outputs.scored is not None:
+                confirmations += await self._send_log(outputs.tp, [outputs.scored])
+            await asyncio.gather(*confirmations)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._fatal(error)
+            return False
+        outputs.acknowledge()
+        return await self._commit_note(outputs.tp, outputs.next_offset, outputs.generation, note)
+
     def _gather(self, outputs: Outputs) -> asyncio.Future[None] | None:
         if outputs.scored is None:
             return None
@@ -188,18 +215,22 @@ class AtLeastOnce(Service):
         return gathered.written
 
     async def _write(self, tp: TP, gathered: _Gathered) -> None:
-        if self._gathered.get(tp) is not gathered or self._log is None:
+        if self._gathered.get(tp) is not gathered:
             return  # written already
         del self._gathered[tp]
         try:
-            async with self._in_turn:  # the log keeps the order of offsets
-                now = time.time_ns() // 1_000_000
-                records = self._log.records(gathered.blocks)
-                confirmations = await send(self._producer(), self._log.topic, tp.partition, records, now)
+            confirmations = await self._send_log(tp, gathered.blocks)
         except Exception as error:
             self._fatal(error)
             return
         self._start(self._confirm_log(gathered, confirmations))
+
+    async def _send_log(self, tp: TP, blocks: Sequence[ScoredBlock]) -> list[asyncio.Future[Any]]:
+        if self._log is None:
+            return []
+        async with self._in_turn:  # the log keeps the order of offsets
+            now = time.time_ns() // 1_000_000
+            return await send(self._producer(), self._log.topic, tp.partition, self._log.records(blocks), now)
 
     async def _confirm_log(self, gathered: _Gathered, confirmations: list[asyncio.Future[Any]]) -> None:
         try:

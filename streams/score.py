@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from faust.types import TP
 from mode import Service
@@ -27,9 +27,8 @@ from penstock.schemas.operations import OperationalReading
 from penstock.schemas.records import ModelRef
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
-from penstock.streams.blocks import Block
 from penstock.streams.control import ControlFollower
-from penstock.streams.delivery import AtLeastOnce, Outputs
+from penstock.streams.delivery import AtLeastOnce
 from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatureStore
 from penstock.streams.kafka import client_options
 from penstock.streams.key_files import letter_key
@@ -38,9 +37,11 @@ from penstock.streams.registry import registry_of
 from penstock.streams.scoring.answering import Answering
 from penstock.streams.scoring.automation import Automation
 from penstock.streams.scoring.inference import Inference
-from penstock.streams.scoring.outputs import Made, OutputEncoder
-from penstock.streams.scoring.scoring import Run, Scoring, Window
+from penstock.streams.scoring.outputs import OutputEncoder
+from penstock.streams.scoring.scoring import Scoring, Window
 from penstock.streams.scoring.serving import LoadedModel, Models
+from penstock.streams.scoring.stretches import Arrival, Stretch, by_partition
+from penstock.streams.scoring.trials import Trials
 from penstock.streams.scoring.window import WindowLimits, Windows
 from penstock.streams.settings import Settings
 from penstock.streams.transactions import ExactlyOnce
@@ -49,38 +50,11 @@ from penstock.streams.transport import BlockApp, BlockSchema, new_producer
 log = logging.getLogger("penstock.score")
 
 
-class Arrival(NamedTuple):
-    """A block with the Faust event that acknowledges it."""
-
-    event: Any
-    block: Block
-
-    @property
-    def rows(self) -> int:
-        return self.block.rows
-
-    @property
-    def size(self) -> int:
-        return self.block.size
-
-    @property
-    def followed(self) -> bool:
-        return self.block.followed
-
-
-class Stretch(NamedTuple):
-    """A window's blocks of one partition, in order, and their place in the window's records."""
-
-    run: Run
-    generation: int
-    arrivals: list[Arrival]
-
-
 def install(app: BlockApp, settings: Settings) -> None:
     """Add the score role to an app."""
     role = ScoreRole(app, settings)
     app.start_first(role)
-    app.before_assigned, app.after_revoked = role.on_assigned, role.on_revoked
+    app.before_assigned, app.after_revoked, app.cut = role.on_assigned, role.on_revoked, role.trials.cut
     app.agent(app.topic(settings.topics.events.name, schema=BlockSchema()), name="score")(role.take)
 
 
@@ -118,12 +92,25 @@ class ScoreRole(Service):
                 transaction_s=settings.delivery.transaction_ms / 1000,
                 log=self._encoder.log,
             )
-        self._delivery = self._exactly_once or AtLeastOnce(lambda: app.producer._producer, log=self._encoder.log)
+        self._delivery = self._exactly_once or AtLeastOnce(
+            lambda: app.producer._producer, log=self._encoder.log, commit_note=app.commit_note
+        )
+        self.trials = Trials(
+            max_rows=settings.window.max_rows,
+            max_crashes=settings.delivery.max_crashes,
+            notes=app.notes,
+            waits=app.waits,
+            delivery=self._delivery,
+            metrics=self.metrics,
+        )
         self._windows: Windows[Arrival] = Windows(
             WindowLimits(settings.window.max_rows, settings.window.max_bytes, settings.window.max_wait_ms / 1000)
         )
         self._prepared: asyncio.Queue[tuple[list[Stretch], Window]] = asyncio.Queue(1)
         self._scored: asyncio.Queue[tuple[list[Stretch], Window]] = asyncio.Queue(1)
+        self._under_way = 0
+        self._none_under_way = asyncio.Event()
+        self._none_under_way.set()
         self._inference = Inference()
         self._models = Models(self._load, retire=self._inference.retire, metrics=self.metrics)
         self._answering = Answering(
@@ -202,12 +189,14 @@ class ScoreRole(Service):
     async def on_assigned(self, assigned: set[TP]) -> None:
         if self._exactly_once is not None:
             await self._exactly_once.open(assigned, self._app.consumer_generation_id)
+        await self.trials.assigned(assigned)
         self._partitions = sorted(tp.partition for tp in assigned)
         self.metrics.partitions.set(len(assigned))
         log.info("Scoring partitions %s", ", ".join(map(str, self._partitions)))
 
     async def on_revoked(self, revoked: set[TP]) -> None:
         self._partitions = []
+        self.trials.revoked()
         self.metrics.partitions.set(0)
         if self._exactly_once is not None:
             await self._exactly_once.close()
@@ -225,31 +214,70 @@ class ScoreRole(Service):
     @Service.task
     async def _prepare_windows(self) -> None:
         while not self.should_stop:
-            stretches = list(_stretches(await self._windows.next()))
-            records = [record for stretch in stretches for a in stretch.arrivals for record in a.block.records]
-            window = await self._scoring.prepare([stretch.run for stretch in stretches], records)
-            await self._prepared.put((stretches, window))
+            arrivals = await self._windows.next()
+            if self.trials.suspicious:
+                await self._none_under_way.wait()
+                for arrival in arrivals:
+                    await self._try(arrival)
+                continue
+            await self.trials.starting((arrival.block, arrival.generation) for arrival in arrivals)
+            stretches = list(by_partition(arrivals))
+            self._under_way += 1
+            self._none_under_way.clear()
+            await self._prepared.put((stretches, await self._prepare(stretches)))
 
     @Service.task
     async def _score_windows(self) -> None:
         while not self.should_stop:
             stretches, window = await self._prepared.get()
-            serving = self._models.current
-            if serving is None:
-                raise RuntimeError("a block arrived before a model was loaded")
-            await self._scored.put((stretches, await self._answering.answer(window, serving)))
+            await self._scored.put((stretches, await self._score(window)))
 
     @Service.task
     async def _deliver_windows(self) -> None:
         while not self.should_stop:
             stretches, window = await self._scored.get()
             for stretch, made in zip(stretches, self._encoder.encode(window), strict=True):
-                await self._delivery.deliver(_outputs(stretch, made))
-            oldest = min(window.records[run.start].timestamp for run in window.runs)
-            self.metrics.observe_latency(time.time() - oldest / 1000, rows=len(window.records))
-            for stretch in stretches:
-                last = stretch.arrivals[-1].block
-                self._done[last.partition] = last.records[-1].timestamp
+                await self._delivery.deliver(stretch.outputs(made))
+            self._observe(stretches, window)
+            self._under_way -= 1
+            if not self._under_way:
+                self._none_under_way.set()
+
+    async def _prepare(self, stretches: Sequence[Stretch]) -> Window:
+        records = [record for stretch in stretches for record in stretch.records()]
+        return await self._scoring.prepare([stretch.run for stretch in stretches], records)
+
+    async def _score(self, window: Window) -> Window:
+        serving = self._models.current
+        if serving is None:
+            raise RuntimeError("a block arrived before a model was loaded")
+        return await self._answering.answer(window, serving)
+
+    def _observe(self, stretches: Sequence[Stretch], window: Window) -> None:
+        oldest = min(window.records[run.start].timestamp for run in window.runs)
+        self.metrics.observe_latency(time.time() - oldest / 1000, rows=len(window.records))
+        for stretch in stretches:
+            last = stretch.arrivals[-1].block
+            self._done[last.partition] = last.records[-1].timestamp
+
+    async def _try(self, arrival: Arrival) -> None:
+        """All stages for one block, while nothing else is under way: should the process die, it died of this."""
+        block, generation, [stretch] = arrival.block, arrival.generation, list(by_partition([arrival]))
+        if self.trials.given_up(block):
+            window = self._scoring.give_up(stretch.run, block.records)
+            [made] = self._encoder.encode(window)
+        elif not await self.trials.begin(block, generation):
+            return
+        else:
+            try:
+                window = await self._score(await self._prepare([stretch]))
+                [made] = self._encoder.encode(window)
+            except Exception:
+                await self.trials.survived(block, generation)
+                raise
+            await self.trials.survived(block, generation)
+        await self.trials.commit(block, stretch.outputs(made))
+        self._observe([stretch], window)
 
 
 def _feature_store(settings: Settings) -> FeatureStore:
@@ -264,32 +292,4 @@ def _feature_store(settings: Settings) -> FeatureStore:
         deadline_ms=redis.deadline_ms,
         cache_rows=redis.cache_rows,
         cache_ttl_s=redis.cache_ttl_s,
-    )
-
-
-def _stretches(arrivals: Sequence[Arrival]) -> Iterator[Stretch]:
-    """Blocks of one partition and generation together, in order, so that each partition's outputs go out as one."""
-    together: dict[tuple[str, int, int], list[Arrival]] = {}
-    for arrival in arrivals:
-        key = (arrival.block.topic, arrival.block.partition, arrival.event.message.generation_id)
-        together.setdefault(key, []).append(arrival)
-    start = 0
-    for (topic, partition, generation), members in together.items():
-        stop = start + sum(arrival.rows for arrival in members)
-        yield Stretch(Run(topic, partition, start, stop), generation, members)
-        start = stop
-
-
-def _outputs(stretch: Stretch, made: Made) -> Outputs:
-    def acknowledge() -> None:
-        for arrival in stretch.arrivals:
-            arrival.event.ack()
-
-    return Outputs(
-        tp=TP(stretch.run.topic, stretch.run.partition),
-        records=made.records,
-        next_offset=stretch.arrivals[-1].block.next_offset,
-        generation=stretch.generation,
-        acknowledge=acknowledge,
-        scored=made.scored,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -74,8 +74,23 @@ class ExactlyOnce(Service):
             return
         await lane.deliver(outputs)
 
+    async def deliver_alone(self, outputs: Outputs, note: str) -> bool:
+        lane = self._lanes.get(outputs.tp)
+        if lane is None or lane.generation != outputs.generation:
+            return False
+        return await lane.deliver_alone(_Alone(outputs, note))
+
     async def on_stop(self) -> None:
         await self.close()
+
+
+@dataclass
+class _Alone:
+    """Outputs for a transaction of their own, the note beside their offset, and whether it is committed."""
+
+    outputs: Outputs
+    note: str
+    committed: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 @dataclass
@@ -91,7 +106,7 @@ class _Lane:
 
     async def start(self, transaction_s: float) -> None:
         await self.producer.start()  # InitProducerId: fences the former owner and ends its open transaction
-        self._waiting: asyncio.Queue[Outputs] = asyncio.Queue(IN_FLIGHT)
+        self._waiting: asyncio.Queue[Outputs | _Alone] = asyncio.Queue(IN_FLIGHT)
         self._task = asyncio.create_task(self._run(transaction_s))
 
     async def stop(self) -> None:
@@ -104,33 +119,55 @@ class _Lane:
     async def deliver(self, outputs: Outputs) -> None:
         await self._waiting.put(outputs)
 
+    async def deliver_alone(self, alone: _Alone) -> bool:
+        await self._waiting.put(alone)
+        ends: list[asyncio.Future[Any]] = [alone.committed, self._task]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return alone.committed.done()
+
     async def _run(self, transaction_s: float) -> None:
         try:
             while True:
-                await self._transact(await self._waiting.get(), transaction_s)
+                waiting = await self._waiting.get()
+                alone = await self._transact(waiting, transaction_s) if isinstance(waiting, Outputs) else waiting
+                if alone is not None:
+                    await self._transact_alone(alone)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self.fatal(error)
 
-    async def _transact(self, first: Outputs, transaction_s: float) -> None:
+    async def _transact(self, first: Outputs, transaction_s: float) -> _Alone | None:
         """Whatever arrives within `transaction_s` of the first outputs goes into one transaction.
 
-        The rows of the scored log are gathered until its end.
+        Returns what ended it early: outputs that go alone.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + transaction_s
         await self.producer.begin_transaction()
         taken, confirmations = [first], await send_all(self.producer, first)
+        alone: _Alone | None = None
         while (left := deadline - loop.time()) > 0:
             following = await _within(self._waiting.get(), left)
-            if following is None:
+            if not isinstance(following, Outputs):
+                alone = following
                 break
             taken.append(following)
             confirmations += await send_all(self.producer, following)
+        await self._commit(taken, confirmations)
+        return alone
+
+    async def _transact_alone(self, alone: _Alone) -> None:
+        await self.producer.begin_transaction()
+        await self._commit([alone.outputs], await send_all(self.producer, alone.outputs), alone.note)
+        alone.committed.set_result(True)
+
+    async def _commit(self, taken: list[Outputs], confirmations: list[asyncio.Future[Any]], note: str = "") -> None:
+        """The end of a transaction: the rows of the scored log, which were gathered until now, and the offset."""
         confirmations += await self._write_log([outputs.scored for outputs in taken if outputs.scored is not None])
         await asyncio.gather(*confirmations)
-        offset = {TopicPartition(self.tp.topic, self.tp.partition): taken[-1].next_offset}
+        last = taken[-1].next_offset
+        offset = {TopicPartition(self.tp.topic, self.tp.partition): (last, note) if note else last}
         await self.producer.send_offsets_to_transaction(offset, self.group)
         await self.producer.commit_transaction()
         for outputs in taken:
@@ -143,7 +180,7 @@ class _Lane:
         return await send(self.producer, self.log.topic, self.tp.partition, self.log.records(blocks), now)
 
 
-async def _within(awaitable: Awaitable[Outputs], timeout_s: float) -> Outputs | None:
+async def _within(awaitable: Awaitable[Outputs | _Alone], timeout_s: float) -> Outputs | _Alone | None:
     try:
         return await asyncio.wait_for(awaitable, timeout_s)
     except TimeoutError:

@@ -24,16 +24,18 @@ from typing import Any
 
 import aiokafka
 import faust
+from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
 from mode import Service
 from mode.utils.futures import maybe_async, notify
 
-from penstock.streams.blocks import Block, BlockOffsets, cut
+from penstock.streams.blocks import Block, BlockOffsets, Cut, cut
 
 log = logging.getLogger("penstock.transport")
 
@@ -83,10 +85,12 @@ class BlockApp(faust.App):
     """A Faust app whose streams carry blocks.
 
     `before_assigned` runs before offsets are read from the group, so that exactly-once delivery can fence the former
-    owners first; `after_revoked` when nothing of the old assignment is in flight any more.
+    owners first; `after_revoked` when nothing of the old assignment is in flight any more. `cut` makes blocks of the
+    records that a fetch returned for a partition.
     """
 
     blocks: BlockOptions
+    cut: Cut = staticmethod(cut)
     before_assigned: PartitionsCallback | None = None
     after_revoked: PartitionsCallback | None = None
 
@@ -120,6 +124,27 @@ class BlockApp(faust.App):
         state = consumer._subscription.subscription.assignment.state_value(tp)
         fetched = state.has_valid_position and (state.lso or 0) <= state.position
         return not fetched or self.consumer._offsets.unfinished(tp)
+
+    async def notes(self, partitions: Iterable[TP]) -> dict[TP, str]:
+        """What stands beside the group's committed offsets of partitions: see `commit_note`."""
+        asked = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
+        found = await self.consumer._thread._consumer._coordinator.fetch_committed_offsets(asked)
+        return {TP(tp.topic, tp.partition): committed.metadata or "" for tp, committed in found.items()}
+
+    async def commit_note(self, tp: TP, offset: int, generation: int, note: str) -> bool:
+        """Commit `offset`, before which everything is acknowledged, and a note beside it; the next commit removes it.
+
+        Returns False where the partition has another owner since `generation`.
+        """
+        await self.consumer.maybe_wait_for_commit_to_finish()
+        await self.consumer.force_commit()
+        if generation != self.consumer_generation_id:
+            return False
+        try:
+            await self.consumer._thread._consumer.commit({TopicPartition(tp.topic, tp.partition): (offset, note)})
+        except (CommitFailedError, IllegalStateError):
+            return False
+        return True
 
     def on_init_dependencies(self) -> Iterable[Service]:
         return [*self._first_services, *super().on_init_dependencies()]
@@ -172,7 +197,9 @@ class BlockConsumer(driver.Consumer):
             block
             for tp, records in fetched.items()
             if tp in active
-            for block in cut(tp.topic, tp.partition, records, max_rows=options.max_rows, max_bytes=options.max_bytes)
+            for block in self.app.cut(
+                tp.topic, tp.partition, records, max_rows=options.max_rows, max_bytes=options.max_bytes
+            )
         ]
         for block in [*(replace(block, followed=True) for block in blocks[:-1]), *blocks[-1:]]:
             if not self.flow_active or self.app.consumer_generation_id != generation:

@@ -221,8 +221,11 @@ def test_the_errors_of_dead_letters() -> None:
     listed = {(stage, name) for stage, cell in readme.table("stage", "errors") for name in readme.names(cell)}
     schemas, streams = readme.ROOT / "schemas", readme.ROOT / "streams"
     source = "".join(
-        (path).read_text()
-        for path in (schemas / "json_errors.py", schemas / "json_events.py", streams / "scoring" / "outputs.py")
+        path.read_text()
+        for path in (
+            *(schemas / "json_errors.py", schemas / "json_events.py"),
+            *(streams / "scoring" / "outputs.py", streams / "scoring" / "scoring.py"),
+        )
     )
     in_code = set(re.findall(r'"(decode|validate|score|encode)",\s*"(\w+)"', source))
     named = {("validate", name) for name in re.findall(r'return "(\w+)", f"', source)}

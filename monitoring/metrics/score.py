@@ -104,6 +104,9 @@ class ScoreMetrics(PipelineMetrics):
         self._withheld = self._counter(
             "penstock_withheld_rows", "Rows scored for the log alone, as people act without the model."
         ).labels(pipeline)
+        self.suspected = self._gauge(
+            "penstock_suspected_partitions", "Partitions in which an event is searched for that kills workers."
+        ).labels(pipeline)
         self.partitions = self._gauge(
             "penstock_partitions", "Partitions of the events topic that this worker owns."
         ).labels(pipeline)

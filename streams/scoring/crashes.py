@@ -26,8 +26,9 @@ FINER = 64
 ALONE = 2
 """So many processes an event must kill by itself: the first one may have been killed by somebody else."""
 
-WINDOWS = 16
-"""A suspicion holds for so many windows of rows: more are hardly ever under way without a commit."""
+WINDOWS = 8
+"""A suspicion holds for so many windows of rows: more are rarely under way without a commit. Behind an event that was
+found it holds for one more."""
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,6 +51,11 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     stop: int = 0
     deaths: int = 0
     until: int = 0
+
+    @property
+    def condemns(self) -> bool:
+        """Whether a death in this trial gives the event up."""
+        return self.rows == 1 and self.deaths + 1 >= ALONE
 
     def text(self) -> str:
         """For the offset's metadata: JSON, below 200 bytes."""
@@ -117,12 +123,17 @@ class Search:
 
     def given_up(self, *, first: int, rows: int) -> bool:
         """Whether these rows, from offset `first` on, are one event that has killed enough."""
-        return self._known(first, rows) and self._note.deaths + 1 >= ALONE
+        return self._known(first, rows) and self._note.condemns
+
+    def found(self, offset: int) -> None:
+        """The event there is given up: if there are more, they are close to it."""
+        self._until = min(self._until, offset + 1 + self._max_rows)
 
     def trying(self, *, first: int, stop: int, rows: int) -> Note:
         """To be noted, beside the offset `first`, before `rows` rows from there to `stop` are tried."""
         deaths = self._note.deaths + 1 if self._known(first, rows) else 0
-        return msgspec.structs.replace(self.survived(), rows=rows, stop=stop, deaths=deaths)
+        until = max(self._until, stop)
+        return msgspec.structs.replace(self.survived(), rows=rows, stop=stop, deaths=deaths, until=until)
 
     def survived(self) -> Note:
         """To be noted when the process outlived a trial whose outputs may yet fail to be written: nobody died of it."""

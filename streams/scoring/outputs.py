@@ -229,7 +229,7 @@ class OutputEncoder:
     def _dead_letter(self, run: Run, window: Window, bad: Rejection) -> OutputRecord:
         source = window.records[bad.position]
         model: str | None = None
-        if bad.stage == "score":
+        if bad.stage == "score" and window.answered:
             model = str(window.answer_of(int(np.searchsorted(window.events.accepted, bad.position))).model)
         letter = DeadLetter.of(source, run.topic, run.partition, bad.stage, bad.error, bad.message, model)
         limit = self._topics.dead_letters.max_message_bytes - _RECORD_OVERHEAD

@@ -17,7 +17,7 @@ from penstock.models.features import Catalogue
 from penstock.models.resolution import RejectedRow, resolve
 from penstock.models.runtime import Scores
 from penstock.monitoring.metrics.score import ScoreMetrics
-from penstock.schemas.columns import Floats
+from penstock.schemas.columns import Columns, Floats
 from penstock.schemas.events import Codec, ConsumedRecord, DecodedEvents, Rejection
 from penstock.schemas.predictions import Answered
 from penstock.schemas.records import ModelRef
@@ -80,6 +80,16 @@ class Window:
         return self.answered[0 if self.codes is None else int(self.codes[row])]
 
 
+KILLS = Rejection(
+    0,
+    "score",
+    "kills_the_worker",
+    "Workers died without a word while they scored this event alone: killed by a signal, as by a crash in a native "
+    "library or where there is no memory left.",
+)
+"""Of an event that is given up. Which model killed, if one did, nobody could say any more."""
+
+
 class Scoring:
     """Decodes windows and looks their features up."""
 
@@ -103,6 +113,21 @@ class Scoring:
         if resolution.rejected:
             _reject(window, resolution.rejected)
         return window
+
+    def give_up(self, run: Run, records: Sequence[ConsumedRecord]) -> Window:
+        """The window of an event that kills whoever scores it: not even decoded, it is a dead letter."""
+        layout = self._catalogue.layout
+        nothing = DecodedEvents(
+            accepted=np.empty(0, np.intp),
+            ids=[],
+            times=np.empty(0, np.int64),
+            keys=[],
+            columns=Columns.missing(layout, 0),
+            key_parts={},
+            rejected=[],
+        )
+        ages = np.empty((0, len(self._catalogue.looked_up_features)), np.float32)
+        return Window([run], records, nothing, ages, np.empty((0, len(layout.names)), np.bool_), [KILLS])
 
 
 def _reject(window: Window, rejected: Sequence[RejectedRow]) -> None:

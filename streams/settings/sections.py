@@ -208,6 +208,7 @@ class DeliverySettings(Section):
     mode: Literal["at_least_once", "exactly_once"] = "at_least_once"
     transaction_ms: float = Field(default=50.0, gt=0, le=2000)
     commit_interval_ms: float = Field(default=250.0, gt=0)
+    max_crashes: int = Field(default=3, ge=1)
 
 
 class AdminSettings(Section):

@@ -84,6 +84,12 @@ class Journal:
     def __init__(self) -> None:
         self.acknowledged: list[int] = []
         self.fatal: list[BaseException] = []
+        self.notes: list[tuple[int, str]] = []
+
+    async def commit_note(self, tp: TP, offset: int, generation: int, note: str) -> bool:
+        assert (tp, offset in self.acknowledged) == (EVENTS, True)
+        self.notes.append((offset, note))
+        return generation == 1
 
     def outputs(
         self,
@@ -143,9 +149,13 @@ def producer() -> ScriptedProducer:
     return ScriptedProducer()
 
 
+def delivering(producer: ScriptedProducer, journal: Journal, **options: Any) -> AtLeastOnce:
+    return AtLeastOnce(lambda: producer, journal.fatal.append, commit_note=journal.commit_note, **options)
+
+
 @pytest.fixture
 def at_least_once(producer: ScriptedProducer, journal: Journal) -> AtLeastOnce:
-    return AtLeastOnce(lambda: producer, journal.fatal.append)
+    return delivering(producer, journal)
 
 
 async def test_outputs_are_confirmed_before_they_are_acknowledged(
@@ -226,7 +236,9 @@ def log() -> OffsetsOnly:
 async def test_rows_of_the_log_wait_for_others_and_predictions_do_not(
     producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
 ) -> None:
-    delivery = AtLeastOnce(lambda: producer, journal.fatal.append, log=log, enough_rows=4, gather_s=60)
+    delivery = AtLeastOnce(
+        lambda: producer, journal.fatal.append, commit_note=journal.commit_note, log=log, enough_rows=4, gather_s=60
+    )
     await delivery.deliver(journal.outputs(2, scored=[0, 1]))
     await turns()
     assert [topic for topic, _, _ in producer.sent] == ["predictions"]
@@ -240,7 +252,9 @@ async def test_rows_of_the_log_wait_for_others_and_predictions_do_not(
 async def test_rows_of_the_log_wait_for_a_moment_only(
     producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
 ) -> None:
-    delivery = AtLeastOnce(lambda: producer, journal.fatal.append, log=log, gather_s=0.0)
+    delivery = AtLeastOnce(
+        lambda: producer, journal.fatal.append, commit_note=journal.commit_note, log=log, gather_s=0.0
+    )
     await delivery.deliver(journal.outputs(2, scored=[0, 1]))
     await until(lambda: journal.acknowledged == [2], "the rows were written")
     assert log.written == [[0, 1]]
@@ -249,7 +263,9 @@ async def test_rows_of_the_log_wait_for_a_moment_only(
 async def test_a_log_that_cannot_be_written_is_fatal_and_acknowledges_nothing(
     producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
 ) -> None:
-    delivery = AtLeastOnce(lambda: producer, journal.fatal.append, log=log, enough_rows=4, gather_s=60)
+    delivery = AtLeastOnce(
+        lambda: producer, journal.fatal.append, commit_note=journal.commit_note, log=log, enough_rows=4, gather_s=60
+    )
     await delivery.deliver(journal.outputs(2, scored=[0, 1]))
     await turns()
     producer.confirms_at_once = False
@@ -260,6 +276,21 @@ async def test_a_log_that_cannot_be_written_is_fatal_and_acknowledges_nothing(
     producer.fail(error)
     await turns(lambda: journal.fatal)
     assert (journal.fatal, journal.acknowledged) == ([error], [])
+
+
+async def test_outputs_alone_are_committed_with_their_note_when_they_and_their_rows_are_confirmed(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    delivery = delivering(producer, journal, log=log)
+    producer.confirms_at_once = False
+    alone = asyncio.create_task(delivery.deliver_alone(journal.outputs(4, scored=[2, 3]), "tried"))
+    await turns(lambda: len(producer.sent) == 2)
+    assert (journal.acknowledged, journal.notes) == ([], [])
+    producer.confirm()
+    assert await alone
+    assert (journal.acknowledged, journal.notes, log.written) == ([4], [(4, "tried")], [[2, 3]])
+    producer.confirms_at_once = True
+    assert not await delivery.deliver_alone(journal.outputs(6, generation=2), ""), "another owner has the partition"
 
 
 # Exactly once.
@@ -395,3 +426,32 @@ async def test_closing_lanes_ends_the_wait_of_whoever_delivers(producer: Scripte
         await delivering
     await turns()
     assert [what for what in producer.did if what == "commit"] == []
+
+
+async def test_outputs_alone_have_a_transaction_of_their_own_with_their_note(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    delivery = exactly_once(journal, producer, transaction_s=60, log=log)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.deliver(journal.outputs(2, scored=[0, 1]))
+    assert await delivery.deliver_alone(journal.outputs(4, scored=[2, 3]), "tried")
+    assert producer.did == [
+        *("start", "begin", "send predictions", "send scored", "offset events-3=2 of flights.score", "commit"),
+        *("begin", "send predictions", "send scored", "offset events-3=(4, 'tried') of flights.score", "commit"),
+    ]
+    assert journal.acknowledged == [2, 4]
+    await delivery.close()
+
+
+async def test_who_waits_for_outputs_alone_is_told_that_the_partition_was_taken_away(
+    producer: ScriptedProducer, journal: Journal
+) -> None:
+    delivery = exactly_once(journal, producer)
+    await delivery.open({EVENTS}, generation=1)
+    producer.confirms_at_once = False
+    alone = asyncio.create_task(delivery.deliver_alone(journal.outputs(4), "tried"))
+    await turns(lambda: producer.sent)
+    await delivery.close()
+    assert not await alone
+    assert not await delivery.deliver_alone(journal.outputs(4), "tried"), "there is no lane"
+    assert journal.acknowledged == []

@@ -86,12 +86,14 @@ class Worker:
         partition, search, stop = self.partitions[number], self.searches[number], rows[-1] + 1
         self.fresh.discard(number)
         if search.given_up(first=rows[0], rows=len(rows)):
-            partition.commit(stop, [(rows[0], "dead letter")])
+            search.found(rows[0])
+            partition.commit(stop, [(rows[0], "dead letter")], search.survived())
         else:
             partition.commit(rows[0], [], search.trying(first=rows[0], stop=stop, rows=len(rows)))
             self._survive(partition, rows)
-            partition.commit(stop, [(row, "prediction") for row in rows])
-        search.passed(stop, caught_up=not partition.waiting)
+            partition.commit(stop, [(row, "prediction") for row in rows], search.survived())
+        if search.passed(stop, caught_up=not partition.waiting):
+            partition.commit(stop, [])
 
     def _survive(self, partition: Partition, rows: list[int]) -> None:
         if partition.poison.intersection(rows):
@@ -180,9 +182,13 @@ def test_suspicion_ends_behind_the_windows_that_may_have_killed_or_where_nothing
         return search
 
     search = suspicious()
-    assert not search.passed(1_159, caught_up=False)
-    assert search.passed(1_160, caught_up=False)
+    assert not search.passed(1_079, caught_up=False)
+    assert search.passed(1_080, caught_up=False)
     assert not search.suspected
     search = suspicious()
     assert search.passed(1_001, caught_up=True)
     assert not search.suspected
+    search = suspicious()
+    search.found(1_003)
+    assert not search.passed(1_013, caught_up=False)
+    assert search.passed(1_014, caught_up=False)
