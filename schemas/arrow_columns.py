@@ -15,7 +15,7 @@ from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Layout
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # a block is too small to gain from them
 _ONE_THREAD = pa.ipc.IpcReadOptions(use_threads=False)
 UNREADABLE = (
-    pa.ArrowException, msgspec.MsgspecError, OSError,  # no Arrow, no metadata
+    pa.ArrowException, msgspec.MsgspecError, OSError, RecursionError,  # no Arrow, no metadata
     LookupError, ValueError, TypeError, AttributeError, StopIteration,  # Arrow, but other columns, or no batch
 )  # fmt: skip
 """What reading a value raises that holds something else."""
@@ -52,25 +52,42 @@ def parts(columns: Columns) -> dict[str, Any]:
 
 
 def columns(batch: Any, layout: Layout) -> Columns:
-    """The Columns that `parts` was given."""
+    """The Columns that `parts` was given. Raises what `UNREADABLE` lists, as do all below."""
+    if len(set(layout.names)) != len(layout.names):
+        raise ValueError("two features have the same name")
     return Columns(
         layout,
         values(batch, "floats", len(layout.floats), np.float32),
         values(batch, "integers", len(layout.integers), np.int64),
-        tuple(category(batch.column(f"category:{name}")) for name in layout.categories),
+        tuple(category(batch, f"category:{name}", missing=True) for name in layout.categories),
         tuple(values(batch, f"vector:{name}", width, np.float32) for name, width in layout.vectors),
     )
 
 
-def numbers(batch: Any, name: str) -> NDArray[Any]:
-    """[rows] of a column."""
-    return batch.column(name).to_numpy()  # type: ignore[no-any-return]
+def typed(batch: Any, name: str, kind: Any, *, nulls: bool = False) -> Any:
+    """A column that must be of this type: a checksum says that a value came whole, not that it is the right one."""
+    array = batch.column(name)
+    if array.type != kind:
+        raise TypeError(f"column {name} is {array.type}, not {kind}")
+    if array.null_count and not nulls:
+        raise ValueError(f"column {name} has nulls")
+    return array
+
+
+def numbers(batch: Any, name: str, dtype: type[np.generic]) -> NDArray[Any]:
+    """[rows] of a column; of bools a copy."""
+    array = typed(batch, name, pa.from_numpy_dtype(dtype))
+    return array.to_numpy(zero_copy_only=dtype is not np.bool_)  # type: ignore[no-any-return]
 
 
 def values(batch: Any, name: str, width: int, dtype: type[np.generic]) -> NDArray[Any]:
     """The [rows, width] that `matrix` was given."""
-    flat = batch.column(name).flatten().to_numpy() if width else np.empty(0, dtype)
-    return flat.astype(dtype, copy=False).reshape(batch.num_rows, width)
+    if not width:
+        return np.empty((batch.num_rows, 0), dtype)
+    if not 0 < width < 2**31:  # Arrow takes -1 for any width
+        raise ValueError(f"column {name} cannot be {width} wide")
+    array = typed(batch, name, pa.list_(pa.from_numpy_dtype(dtype), width))
+    return array.flatten().to_numpy().reshape(batch.num_rows, width)  # type: ignore[no-any-return]
 
 
 def without(columns: Columns, withheld: Collection[str]) -> Columns:
@@ -109,9 +126,10 @@ def bits(flags: NDArray[np.bool_]) -> Any:
     return pa.FixedSizeBinaryArray.from_buffers(kind, rows, [None, pa.py_buffer(packed)])
 
 
-def mask(array: Any, rows: int, features: int) -> NDArray[np.bool_]:
+def mask(batch: Any, name: str, features: int) -> NDArray[np.bool_]:
     """The [rows, features] bool that `bits` was given."""
-    width = array.type.byte_width
+    rows, width = batch.num_rows, -(-features // 8)
+    array = typed(batch, name, pa.binary(width))
     packed = np.frombuffer(array.buffers()[1] or b"", np.uint8)[array.offset * width :][: rows * width]
     return np.unpackbits(packed.reshape(rows, width), axis=1, count=features).view(np.bool_)
 
@@ -128,8 +146,11 @@ def dictionary(category: Category) -> Any:
     return pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
 
 
-def category(array: Any) -> Category:
-    """The Category that `dictionary` was given, but for values that no row used."""
+def category(batch: Any, name: str, *, missing: bool = False) -> Category:
+    """The Category that `dictionary` was given, but for values that no row used; `missing`: rows may have none."""
+    array = typed(batch, name, pa.dictionary(pa.int32(), pa.string()), nulls=missing)
     indices = array.indices
+    if array.dictionary.null_count or (indices.null_count and not missing):
+        raise ValueError(f"column {name} has nulls")
     codes = (indices.fill_null(-1) if indices.null_count else indices).to_numpy()
     return Category(codes, tuple(array.dictionary.to_pylist()))

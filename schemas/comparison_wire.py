@@ -113,7 +113,7 @@ def decode_comparison(
             labelled=_unpack_labelled(wire.labelled),
             cells=unpack_cells(wire.cells) if wire.cells else {},
         )
-    except (msgspec.MsgspecError, ValueError, OverflowError, LookupError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, LookupError, RecursionError) as error:
         raise CorruptComparison(place, f"the checksum is right, the content is not: {error}") from error
 
 

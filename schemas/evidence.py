@@ -35,6 +35,15 @@ def draw(offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
+def check_evidence(evidence: Evidence) -> None:
+    """Raises ValueError where it cannot be of so many rows: then it could not be merged."""
+    rows = len(evidence.offsets)
+    if {len(evidence.ids), len(evidence.scores), *map(len, evidence.values.values())} != {rows}:
+        raise ValueError("the rows of its evidence do not fit each other")
+    if any(not -(2**63) <= offset < 2**63 for offset in evidence.offsets):
+        raise ValueError("an offset of its evidence outgrows 64 bits")
+
+
 def merge_evidence(a: Evidence | None, b: Evidence | None) -> Evidence | None:
     """The rows that would have been drawn from the rows of both."""
     if a is None or b is None:

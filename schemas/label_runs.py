@@ -170,5 +170,5 @@ def decode_manifest(key: str, record: bytes) -> Manifest:
         raise CorruptLabels(key, "its checksum does not match")
     try:
         return msgspec.msgpack.decode(body, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptLabels(key, f"it is no manifest: {error}") from error

@@ -100,7 +100,7 @@ def decode_reading(
         raise CorruptReading(place, f"its schema is {schema!r}, not {OPERATIONS_SCHEMA[1]!r}")
     try:
         return _decoder.decode(value or b"")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptReading(place, str(error)) from error
 
 

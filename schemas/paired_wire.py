@@ -232,8 +232,8 @@ def _read(value: bytes) -> PairedBlock:
     about = msgspec.json.decode(batch.schema.metadata[_METADATA], type=_Metadata)
     layout = Layout(tuple(about.floats), tuple(about.integers), tuple(about.categories), tuple(about.vectors))
 
-    def numbers(name: str) -> NDArray[Any]:
-        return arrow_columns.numbers(batch, name)
+    def numbers(name: str, dtype: type[np.generic] = np.int64) -> NDArray[Any]:
+        return arrow_columns.numbers(batch, name, dtype)
 
     def scores(name: str, outputs: int) -> Floats | None:
         return arrow_columns.values(batch, name, outputs, np.float32) if outputs else None
@@ -242,22 +242,22 @@ def _read(value: bytes) -> PairedBlock:
         partition=about.partition,
         record=about.record,
         offsets=numbers("offset"),
-        ids=numbers("id"),
-        keys=numbers("key"),
+        ids=numbers("id", np.uint64),
+        keys=numbers("key", np.uint64),
         event_times=numbers("event_time"),
         timestamps=numbers("timestamp"),
         slices=arrow_columns.columns(batch, layout),
-        variants=arrow_columns.category(batch.column("variant")),
-        models=arrow_columns.category(batch.column("model")),
-        score=numbers("score"),
+        variants=arrow_columns.category(batch, "variant"),
+        models=arrow_columns.category(batch, "model"),
+        score=numbers("score", np.float32),
         scores=scores("scores", about.outputs),
         took_us=about.took_us,
         runtime=about.runtime,
         candidates=tuple(
             CandidateScores(
                 model=one.model,
-                sampled=batch.column(f"sampled:{number}").to_numpy(zero_copy_only=False),
-                score=numbers(f"score:{number}"),
+                sampled=numbers(f"sampled:{number}", np.bool_),
+                score=numbers(f"score:{number}", np.float32),
                 scores=scores(f"scores:{number}", one.outputs),
                 took_us=one.took_us,
                 runtime=one.runtime,

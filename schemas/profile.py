@@ -135,7 +135,7 @@ def decode_profile(data: bytes) -> ReferenceProfile:
         if version > SCHEMA_VERSION:
             raise UnreadableProfile(f"it has schema version {version}; this Penstock reads up to {SCHEMA_VERSION}")
         return _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableProfile(f"it is no reference profile: {error}") from error
 
 

@@ -166,7 +166,7 @@ def decode_quality(
         delays = np.array(wire.delays, np.int64)
         if len(delays) != SLOTS:
             raise ValueError(f"{len(delays)} slots of delays where {SLOTS} belong")
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise CorruptQuality(place, str(error)) from error
     rows, labelled, silent, missing, invalid = wire.rows
     return QualitySummary(

@@ -149,7 +149,7 @@ def decode_groups(data: bytes) -> dict[Group, QualitySums]:
     """Raises CorruptQuality."""
     try:
         return unpack_groups(_decoder.decode(data))
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise CorruptQuality("a snapshot of the quality", str(error)) from error
 
 

@@ -230,27 +230,27 @@ def _read(value: bytes) -> ScoredBlock:
     about = msgspec.json.decode(batch.schema.metadata[_METADATA], type=_Metadata)
     layout = Layout(tuple(about.floats), tuple(about.integers), tuple(about.categories), tuple(about.vectors))
 
-    def numbers(name: str) -> NDArray[Any]:
-        return arrow_columns.numbers(batch, name)
+    def numbers(name: str, dtype: type[np.generic] = np.int64) -> NDArray[Any]:
+        return arrow_columns.numbers(batch, name, dtype)
 
     return ScoredBlock(
-        ids=batch.column("id").to_pylist(),
-        keys=batch.column("key").to_pylist(),
+        ids=arrow_columns.typed(batch, "id", pa.string()).to_pylist(),
+        keys=arrow_columns.typed(batch, "key", pa.binary(), nulls=True).to_pylist(),
         offsets=numbers("offset"),
         event_times=numbers("event_time"),
         timestamps=numbers("timestamp"),
         columns=arrow_columns.columns(batch, layout),
         aged=tuple(about.aged),
         ages=arrow_columns.values(batch, "ages", len(about.aged), np.float32),
-        defaulted=arrow_columns.mask(batch.column("defaulted"), batch.num_rows, len(layout.names)),
-        score=numbers("score"),
+        defaulted=arrow_columns.mask(batch, "defaulted", len(layout.names)),
+        score=numbers("score", np.float32),
         scores=arrow_columns.values(batch, "scores", about.outputs, np.float32) if about.outputs else None,
-        variants=arrow_columns.category(batch.column("variant")),
-        models=arrow_columns.category(batch.column("model")),
+        variants=arrow_columns.category(batch, "variant"),
+        models=arrow_columns.category(batch, "model"),
         routing_revisions=numbers("routing_revision"),
         partition=about.partition,
         scored_at=about.scored_at,
         runtime=about.runtime,
-        sizes=numbers("size") if "size" in batch.schema.names else None,
+        sizes=numbers("size", np.int32) if "size" in batch.schema.names else None,
         took_us=about.took_us,
     )

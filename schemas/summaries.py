@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.schemas.errors import PenstockError
-from penstock.schemas.evidence import Evidence, merge_evidence
+from penstock.schemas.evidence import Evidence, check_evidence, merge_evidence
 from penstock.schemas.records import CHECKSUM_HEADER, SCHEMA_HEADER
 
 SUMMARY_SCHEMA = (SCHEMA_HEADER, b"summary/1")
@@ -283,12 +283,14 @@ def decode_summary(
         raise CorruptSummary(place, "its checksum does not match")
     try:
         wire = _decoder.decode(value)
+        if wire.evidence is not None:
+            check_evidence(wire.evidence)
         return Summary(
             signals={name: _unpacked(counts) for name, counts in wire.signals.items()},
             served={(variant, model, revision): rows for variant, model, revision, rows in wire.served},
             **{name: getattr(wire, name) for name in _SAME},
         )
-    except (msgspec.MsgspecError, ValueError, KeyError) as error:
+    except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
         raise CorruptSummary(place, f"the checksum is right, the content is not: {error}") from error
 
 

@@ -78,7 +78,7 @@ def read_control_record(record: ConsumerRecord, pipeline: str, trusted: TrustedK
         raise UnreadableControl(record.topic, record.offset, "it has no value")
     try:
         control = msgspec.json.decode(record.value, type=Control)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableControl(record.topic, record.offset, str(error).rstrip(".")) from error
     if control.pipeline != pipeline:
         raise UnreadableControl(record.topic, record.offset, f"it is of pipeline {control.pipeline!r}")

@@ -121,7 +121,7 @@ def decision_of(record: ConsumerRecord, pipeline: str) -> Decision | None:
         raise UnreadableDecision(record.topic, record.offset, "it has no value")
     try:
         return msgspec.json.decode(record.value, type=Decision)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableDecision(record.topic, record.offset, str(error).rstrip(".")) from error
 
 

@@ -152,6 +152,19 @@ def test_content_that_is_no_paired_block_is_refused_even_under_a_right_checksum(
         decode(value, seal(value, PAIRED_SCHEMA), place="flights.shadow-scores 0@7")
 
 
+@pytest.mark.parametrize("column", ["offset", "id", "key", "score", "variant", "sampled:0", "score:1"])
+@pytest.mark.parametrize("other", [pa.array([1, None, 3], pa.int8()), pa.array(["x"] * 3), pa.nulls(3)])
+def test_columns_of_other_types_never_pass_as_data(column: str, other: Any) -> None:
+    [batch] = pa.ipc.open_stream(RECORD[0]).read_all().to_batches()
+    changed = batch.set_column(batch.schema.get_field_index(column), column, other)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, changed.schema) as writer:
+        writer.write_batch(changed)
+    value = sink.getvalue().to_pybytes()
+    with pytest.raises(CorruptPaired, match="content is not"):
+        decode(value, seal(value, PAIRED_SCHEMA))
+
+
 @pytest.mark.parametrize(
     ("value", "headers", "says"),
     [

@@ -262,6 +262,48 @@ def test_newer_columns_and_metadata_are_ignored() -> None:
     assert_equal(decode(value, sealed(value)), block(3))
 
 
+def rewritten(column: str, array: Any = None, **about: Any) -> bytes:
+    """ENCODED, by a writer with other ideas about a column, or about the metadata."""
+    [batch] = pa.ipc.open_stream(ENCODED.value).read_all().to_batches()
+    metadata = {**json.loads(batch.schema.metadata[b"penstock"]), **about}
+    arrays = {**dict(zip(batch.schema.names, batch.columns, strict=True)), **({} if array is None else {column: array})}
+    other = pa.RecordBatch.from_pydict(arrays, metadata={b"penstock": json.dumps(metadata).encode()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, other.schema) as writer:
+        writer.write_batch(other)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def of_text(indices: Any, values: Any) -> Any:
+    return pa.DictionaryArray.from_arrays(indices, values)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        rewritten("offset", pa.array([1.0, 2.0, 3.0])),
+        rewritten("offset", pa.array([1, None, 3])),
+        rewritten("event_time", pa.array([1, 2, 3], pa.timestamp("ms"))),
+        rewritten("score", pa.array([1, 2, 3])),
+        rewritten("size", pa.array([1, 2, 3], pa.int8())),
+        rewritten("id", pa.nulls(3)),
+        rewritten("id", pa.array(["a", None, "c"])),
+        rewritten("key", pa.array(["a", "b", "c"])),
+        rewritten("floats", pa.array([[1, 2]] * 3, pa.list_(pa.int64(), 2))),
+        rewritten("defaulted", pa.array([b"abc"] * 3, pa.binary(3))),
+        rewritten("variant", of_text(pa.array([0, 0, 0], pa.int8()), pa.array(["champion"]))),
+        rewritten("variant", of_text(pa.array([0, None, 0], pa.int32()), pa.array(["champion"]))),
+        rewritten("category:origin", of_text(pa.array([0, 1, 0], pa.int32()), pa.array(["JFK", None]))),
+        rewritten("scores", pa.array([[1.0]] * 3, pa.list_(pa.float32())), outputs=-1),
+        rewritten("", outputs=2**40),
+        rewritten("", floats=["seats", "score"]),
+    ],
+)
+def test_columns_of_other_types_never_pass_as_data(value: bytes) -> None:
+    with pytest.raises(CorruptBlock, match="content is not"):
+        decode(value, sealed(value))
+
+
 def test_any_arrow_reader_opens_the_value() -> None:
     table = pa.ipc.open_stream(ENCODED.value).read_all()
     assert table["id"].to_pylist() == ["flight-0", "flight-1", "flight-2"]

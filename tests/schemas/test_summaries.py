@@ -153,6 +153,9 @@ def altered(**fields: Any) -> bytes:
     [
         b"", b"\x80", VALUE[:-1], altered(rows="many"), altered(signals={"lag": [3, b"123", *[0] * 7]}),
         altered(signals={"lag": [4, b"123", *[0] * 7]}), altered(served=[["champion", "delay@3"]]),
+        altered(evidence={"offsets": [1, 2], "ids": ["e"], "values": {"wind": [1.5]}, "scores": [0.25]}),
+        altered(evidence={"offsets": [1], "ids": ["e"], "values": {"wind": []}, "scores": [0.25]}),
+        altered(evidence={"offsets": [2**63], "ids": ["e"], "values": {"wind": [1.5]}, "scores": [0.25]}),
     ],
 )  # fmt: skip
 def test_content_that_is_no_summary_is_refused_even_under_a_right_checksum(value: bytes) -> None:
