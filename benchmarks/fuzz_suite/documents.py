@@ -176,6 +176,7 @@ def _read_control(message: Message) -> None:
     if control is None:
         raise Wrong("the pipeline's own record was passed over")
     list(control.loaded())
+    _ = control.rollout and control.rollout.share
 
 
 def _read_signed_control(message: Message) -> None:

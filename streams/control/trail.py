@@ -120,9 +120,15 @@ def decision_of(record: ConsumerRecord, pipeline: str) -> Decision | None:
     if record.value is None:
         raise UnreadableDecision(record.topic, record.offset, "it has no value")
     try:
-        return msgspec.json.decode(record.value, type=Decision)
+        decision = msgspec.json.decode(record.value, type=Decision)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableDecision(record.topic, record.offset, str(error).rstrip(".")) from error
+    for control in (decision.before, decision.after):
+        rollout = None if control is None else control.rollout
+        if rollout is not None and not 0 <= rollout.stage < len(rollout.stages):
+            reason = f"its rollout is at stage {rollout.stage} of {len(rollout.stages)}"
+            raise UnreadableDecision(record.topic, record.offset, reason)
+    return decision
 
 
 async def read_trail(settings: Settings, *, first_ms: int | None = None) -> Trail:

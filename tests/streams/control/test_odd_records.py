@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from collections.abc import Callable
@@ -53,6 +54,19 @@ MSGPACK: list[tuple[type[Exception], Callable[[bytes], object]]] = [
 def test_json(value: bytes, refusal: type[Exception], read: Callable[[bytes], object]) -> None:
     with pytest.raises(refusal):
         read(value)
+
+
+@pytest.mark.parametrize("stage", [-1, 1, 2**70])
+def test_a_rollout_at_a_stage_that_there_is_not(stage: int) -> None:
+    model = {"name": "delay", "version": 1}
+    rollout = {"id": "r", "candidate": model, "champion": model, "stages": [0.1], "stage": stage}
+    told = {"pipeline": "flights", "revision": 1, "author": "", "reason": "", "time": 0}
+    control = {**told, "champion": model, "rollout": rollout}
+
+    with pytest.raises(UnreadableControl):
+        read_control_record(record(json.dumps(control).encode(), CONTROL_SCHEMA), "flights")
+    with pytest.raises(UnreadableDecision):
+        decision_of(record(json.dumps({**told, "command": "", "after": control}).encode(), DECISION_SCHEMA), "flights")
 
 
 @pytest.mark.parametrize(("refusal", "read"), MSGPACK)
