@@ -13,12 +13,16 @@ from urllib.parse import urlsplit
 import pytest
 import redis as redis_client
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from hypothesis import HealthCheck, settings
 from testcontainers.community.kafka import KafkaContainer
 from testcontainers.community.redis import RedisContainer
 
 from penstock.streams.embedded import EmbeddedKafka, EmbeddedRedis
 from penstock.streams.embedded.kafka_properties import cluster_properties
 from penstock.streams.embedded.testing import Kafka, MakeTopics
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # how busy the machine is decides nothing
 
 KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"  # Apache Kafka 4.1
 REDIS_IMAGE = "redis:8.2"
