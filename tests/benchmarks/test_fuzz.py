@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import crashing
+import crashing_reader
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -35,10 +35,10 @@ def test_a_reader_that_dies_is_counted_and_the_others_inputs_are_read_all_the_sa
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from fuzz_suite.running import Runner, case_of, load, save
 
-    target = crashing.targets()["crashing"]
+    target = crashing_reader.targets()["crashing"]
     first = [case_of(target, 7, number)[0].value for number in range(8)]
 
-    with Runner(7, crashing.targets) as runner:
+    with Runner(7, crashing_reader.targets) as runner:
         *_, tally = runner.run(target, cases=8, batch=4)
 
     found = {finding.number: finding.what for finding in tally.findings}
