@@ -46,8 +46,9 @@ class Readings(Service):
         while not self.should_stop:
             try:
                 await self._publish_until_it_fails()
-            except (PenstockError, KafkaError) as error:
-                log.warning("The judge does not hear of this worker: %s Trying again in a minute.", error)
+            except (PenstockError, KafkaError, TimeoutError) as error:
+                reason = str(error) or "no answer in time."
+                log.warning("The judge does not hear of this worker: %s Trying again in a minute.", reason)
                 await self.sleep(60.0)
 
     async def _publish_until_it_fails(self) -> None:
