@@ -7,7 +7,8 @@ serves is said by the control record alone; an alias is a name for people.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,21 @@ class ModelNotFound(PenstockError):
         super().__init__(f"The registry has no {name}@{version}; {has}")
 
 
+class RegistryUnreadable(PenstockError):
+    """The registry's files cannot be read now: a mount that hangs or is gone, a store that does not answer.
+
+    >>> print(RegistryUnreadable("s3://models", TimeoutError("no answer")))
+    The registry s3://models cannot be read: TimeoutError: no answer. Is it there, and may this user read it?
+    """
+
+    exit_code = 3
+
+    def __init__(self, location: str, error: Exception) -> None:
+        self.location, self.error = location, error
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
+        super().__init__(f"The registry {location} cannot be read: {reason}. Is it there, and may this user read it?")
+
+
 class RegisteredModel(msgspec.Struct, frozen=True):
     """One line of the registry's table."""
 
@@ -52,6 +68,8 @@ class RegisteredModel(msgspec.Struct, frozen=True):
 class Registry:
     """`location` is a directory or an fsspec URL such as s3://bucket/models (its driver must be installed).
 
+    Whatever reads raises RegistryUnreadable where the files cannot be read: the next time they may be.
+
     Packages at a URL are copied once to `cache` (by default below the user's cache directory) and checked against the
     registry's digest each time they are asked for. Where keys are `trusted`, whatever none of them signed is refused.
     """
@@ -59,9 +77,9 @@ class Registry:
     def __init__(self, location: str | Path, *, cache: Path | None = None, trusted: TrustedKeys = ANYBODY) -> None:
         """Raises ConfigurationError when the URL's protocol is not known or its driver not installed."""
         self.location, self.trusted = str(location), trusted
-        self._store: Store = (
-            RemoteStore(self.location, cache) if "://" in self.location else DirectoryStore(Path(location))
-        )
+        remote = "://" in self.location
+        self._store: Store = RemoteStore(self.location, cache) if remote else DirectoryStore(Path(location))
+        self._failures = Exception if remote else OSError  # every driver of fsspec has errors of its own
 
     def add(self, package: Path) -> ModelRef:
         """Copy a package in as the next version of its name; one that is already there keeps its version.
@@ -73,13 +91,15 @@ class Registry:
 
     def path(self, ref: ModelRef) -> Path:
         """The local, verified directory of a version. Raises ModelNotFound or ModelRefused."""
-        directory = self._fetch(ref)
-        verify_package(directory, self.trusted)
-        return directory
+        with self._reading():
+            directory = self._fetch(ref)
+            verify_package(directory, self.trusted)
+            return directory
 
     def manifest(self, ref: ModelRef) -> Manifest:
         """Raises ModelNotFound or ModelRefused."""
-        return verify_package(self._fetch(ref), self.trusted)
+        with self._reading():
+            return verify_package(self._fetch(ref), self.trusted)
 
     def sign(self, ref: ModelRef, key: PrivateKey) -> Signature:
         """Add a signature to a version, whoever signed it so far: nobody, it may be.
@@ -94,12 +114,14 @@ class Registry:
 
     def signatures(self, ref: ModelRef) -> list[Signature]:
         """All that a version carries, trusted or not. Raises ModelNotFound or ModelRefused."""
-        directory = self._fetch(ref)
-        return decode_signatures(str(directory), read_signatures(directory))
+        with self._reading():
+            directory = self._fetch(ref)
+            return decode_signatures(str(directory), read_signatures(directory))
 
     def digest(self, ref: ModelRef) -> str:
         """Of a version, as `RegisteredModel` has it. Raises ModelNotFound."""
-        digest = self._store.versions(ref.name).get(ref.version)
+        with self._reading():
+            digest = self._store.versions(ref.name).get(ref.version)
         if digest is None:
             raise self._not_found(ref.name, str(ref.version))
         return digest
@@ -107,24 +129,26 @@ class Registry:
     def models(self) -> list[RegisteredModel]:
         """Everything registered, by name and version."""
         models = []
-        for name in self._store.names():
-            aliases = self._store.aliases(name)
-            for version, digest in sorted(self._store.versions(name).items()):
-                given = tuple(sorted(alias for alias, target in aliases.items() if target == version))
-                models.append(RegisteredModel(ModelRef(name, version), digest, given))
+        with self._reading():
+            for name in self._store.names():
+                aliases = self._store.aliases(name)
+                for version, digest in sorted(self._store.versions(name).items()):
+                    given = tuple(sorted(alias for alias, target in aliases.items() if target == version))
+                    models.append(RegisteredModel(ModelRef(name, version), digest, given))
         return models
 
     def resolve(self, text: str) -> ModelRef:
         """`delay@3`, `delay@ALIAS` or `delay@latest` (also written `delay`) to a version. Raises ModelNotFound."""
         name, _, wanted = text.partition("@")
         wanted = wanted or LATEST
-        versions = self._store.versions(name)
-        if wanted.isascii() and wanted.isdigit():
-            version = int(wanted)
-        elif wanted == LATEST:
-            version = max(versions, default=0)
-        else:
-            version = self._store.aliases(name).get(wanted, 0)
+        with self._reading():
+            versions = self._store.versions(name)
+            if wanted.isascii() and wanted.isdigit():
+                version = int(wanted)
+            elif wanted == LATEST:
+                version = max(versions, default=0)
+            else:
+                version = self._store.aliases(name).get(wanted, 0)
         if version not in versions:
             raise self._not_found(name, wanted)
         return ModelRef(name, version)
@@ -138,6 +162,15 @@ class Registry:
         if version not in self._store.versions(name):
             raise self._not_found(name, str(version))
         self._store.set_alias(name, alias, version)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except PenstockError:
+            raise
+        except self._failures as error:
+            raise RegistryUnreadable(self.location, error) from error
 
     def _fetch(self, ref: ModelRef) -> Path:
         if ref.version not in self._store.versions(ref.name):

@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 from faust.types import TP
 from mode import Service
 
+from penstock.models.registry import RegistryUnreadable
 from penstock.monitoring.judging.inputs import JudgeInputs
 from penstock.monitoring.judging.judge import Judge
 from penstock.monitoring.metrics.judge import JudgeMetrics
@@ -170,6 +171,8 @@ class JudgeRole(Service):
             self._alerts += inputs.take(
                 record.value, record.headers, offset=record.offset, written=record.timestamp, place=place
             )
+        except RegistryUnreadable as error:
+            fatal(error)  # a judge that does not know the reference would learn another one; a restart tries again
         except PenstockError as error:
             self.metrics.count_unreadable()
             log.error("%s It is skipped.", error)

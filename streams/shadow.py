@@ -35,6 +35,7 @@ from penstock.schemas.scored import CorruptBlock, ScoredBlock, decode
 from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
+from penstock.streams.back_off import PATIENT
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.control.follower import ControlFollower
@@ -138,6 +139,13 @@ class ShadowRole(Service):
         async for control in self._follower:
             await self._candidates.follow(control)
             self.metrics.revision.set(control.revision)
+
+    @Service.task
+    async def _try_again(self) -> None:
+        failures = 0
+        while not self.should_stop:
+            failures = 0 if await self._candidates.try_again() else failures + 1
+            await self.sleep(PATIENT.delay_s(max(failures, 1)))
 
     def _load(self, model: ModelRef) -> Runtime:
         package = registry_of(self._settings).path(model)

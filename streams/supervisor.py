@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.schemas.errors import ConfigurationError, ModelRefused
+from penstock.streams.back_off import PATIENT, BackOff
 from penstock.streams.embedded import watchdog
 
 log = logging.getLogger("penstock")
@@ -32,27 +33,10 @@ class Worker:
     environment: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class BackOff:
-    """How long to wait before a start: doubled with each failure, from the beginning again after a good while.
-
-    >>> [BackOff().delay_s(failures) for failures in (1, 2, 3, 10)]
-    [1.0, 2.0, 4.0, 30.0]
-    """
-
-    first_s: float = 1.0
-    longest_s: float = 30.0
-    healthy_s: float = 60.0
-    """Who ran this long did not fail at its start."""
-
-    def delay_s(self, failures: int) -> float:
-        return min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30))
-
-
 async def supervise(
     workers: Sequence[Worker],
     *,
-    back_off: BackOff = BackOff(),
+    back_off: BackOff = PATIENT,
     grace_s: float = 20.0,
     on_start: Callable[[Worker, int], None] = lambda worker, pid: None,
 ) -> int:

@@ -25,6 +25,7 @@ from aiokafka import TopicPartition
 from faust.types import TP
 from mode import Service
 
+from penstock.models.registry import RegistryUnreadable
 from penstock.monitoring.counting.binning import Binning
 from penstock.monitoring.counting.count import warm_up
 from penstock.monitoring.metrics.tally import Tally
@@ -40,6 +41,7 @@ from penstock.schemas.summaries import Summary
 from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
+from penstock.streams.back_off import PATIENT
 from penstock.streams.blocks import Block
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.control.follower import ControlFollower
@@ -150,8 +152,20 @@ class WatchRole(Service):
             await self._refer(control)
 
     async def _refer(self, control: Control | None) -> None:
+        """Compare with its champion's training data as soon as they can be read."""
         model = None if control is None else str(control.champion)
-        await asyncio.to_thread(self._references.use, model)
+        failures = 0
+        while not self.should_stop:
+            try:
+                await asyncio.to_thread(self._references.use, model)
+                break
+            except RegistryUnreadable as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("What the stream is compared with does not change yet; tried again. %s", error)
+                self.metrics.unread.set(1)
+                await self.sleep(PATIENT.delay_s(failures))
+        self.metrics.unread.set(0)
         if control is not None:
             self.metrics.revision.set(control.revision)
         log.info("Segments are compared with %s", f"the training data of {model}" if model else "nothing yet")

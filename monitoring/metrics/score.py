@@ -33,6 +33,9 @@ class PipelineMetrics:
         self.revision = self._gauge(
             "penstock_control_revision", "Revision of the control record that this worker follows."
         ).labels(pipeline)
+        self.unread = self._gauge(
+            "penstock_models_unread", "Models that the registry cannot give now, and that are tried again."
+        ).labels(pipeline)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, ["pipeline", *labels], registry=self.registry)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from penstock.models.routing import Routing
 from penstock.models.runtime import Runtime
@@ -15,6 +16,8 @@ from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.control import Control
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.records import ModelRef
+from penstock.streams.back_off import PATIENT, BackOff
+from penstock.streams.registry import TRANSIENT
 
 log = logging.getLogger("penstock.score")
 
@@ -62,6 +65,13 @@ class Serving:
         return self.runtimes[0]
 
 
+class _Unread(NamedTuple):
+    """How often in a row a model could not be read, and when it is tried again, in the event loop's time."""
+
+    failures: int
+    again_at: float
+
+
 class Models:
     """Holds every model that the control record names, and changes `current` when all that answer are loaded.
 
@@ -69,8 +79,9 @@ class Models:
     loading. A record that cannot be followed as a whole changes nothing. The champion before the present one stays
     loaded, so that a rollback needs no loading.
 
-    `load` blocks, and raises PenstockError for a model that fails its checks. `retire` is handed what closes a model
-    that no record names any more.
+    `load` blocks, and raises PenstockError for a model that fails its checks. What cannot be read now is tried again,
+    later and later, while those that answer go on. `retire` is handed what closes a model that no record names any
+    more.
     """
 
     def __init__(
@@ -79,8 +90,9 @@ class Models:
         *,
         retire: Callable[[ModelRef, Callable[[], None]], None],
         metrics: ScoreMetrics,
+        back_off: BackOff = PATIENT,
     ) -> None:
-        self._load, self._retire, self._metrics = load, retire, metrics
+        self._load, self._retire, self._metrics, self._back_off = load, retire, metrics, back_off
         self.current: Serving | None = None
         self.serves = asyncio.Event()
         """Set once there is a `current`."""
@@ -90,6 +102,7 @@ class Models:
         self._loaded: dict[ModelRef, LoadedModel] = {}
         self._unusable: set[ModelRef] = set()
         """Former champions that do not load any more: nobody waits for them."""
+        self._unread: dict[ModelRef, _Unread] = {}
         self._work = asyncio.Event()
 
     def follow(self, control: Control) -> None:
@@ -105,24 +118,50 @@ class Models:
     async def keep_loaded(self) -> None:
         """Load what is missing, one model after another; runs as long as the worker."""
         while True:
-            if (model := self._missing()) is None:
+            missing, now = self._missing(), asyncio.get_running_loop().time()
+            model = next((model for model in missing if self._due(model) <= now), None)
+            if model is None:
                 self._work.clear()
-                await self._work.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min((self._due(model) - now for model in missing), default=None)):
+                        await self._work.wait()
                 continue
             try:
                 loaded = await asyncio.to_thread(self._load, model)
+            except TRANSIENT as error:
+                self._put_off(model, error)
             except PenstockError as refusal:
+                self._read(model)
                 self._refuse_model(model, refusal)
             else:
+                self._read(model)
                 self._loaded[model] = loaded
                 self._take_over_when_loaded()
 
-    def _missing(self) -> ModelRef | None:
-        """What to load next: first what is to answer, then what must be ready for a rollback."""
+    def _missing(self) -> list[ModelRef]:
+        """What is to be loaded: first what is to answer, then what must be ready for a rollback."""
         wanted = [] if self._wanted is None else [*self._wanted.answering().values()]
         ready = [] if self._followed is None else [*self._followed.loaded()]
         named = [*wanted, *(model for model in ready if model not in self._unusable)]
-        return next((model for model in named if model not in self._loaded), None)
+        return [model for model in named if model not in self._loaded]
+
+    def _due(self, model: ModelRef) -> float:
+        """When to load it, in the event loop's time."""
+        return self._unread[model].again_at if model in self._unread else 0.0
+
+    def _put_off(self, model: ModelRef, error: Exception) -> None:
+        before = self._unread.get(model)
+        if before is None:
+            log.warning("%s is not loaded yet; what answers stays, and it is tried again. %s", model, error)
+        failures = 1 if before is None else before.failures + 1
+        again_at = asyncio.get_running_loop().time() + self._back_off.delay_s(failures)
+        self._unread[model] = _Unread(failures, again_at)
+        self._metrics.unread.set(len(self._unread))
+
+    def _read(self, model: ModelRef) -> None:
+        """Whatever came of it, nobody waits for the registry any more."""
+        self._unread.pop(model, None)
+        self._metrics.unread.set(len(self._unread))
 
     def _take_over_when_loaded(self) -> None:
         control = self._wanted
@@ -189,6 +228,8 @@ class Models:
         named = {model for record in records for model in record.loaded()}
         for model in self._loaded.keys() - named:
             self._retire(model, self._loaded.pop(model).close)
+        for model in self._unread.keys() - named:
+            self._read(model)
 
 
 def _kind(output: Output) -> str:

@@ -13,6 +13,7 @@ from penstock.schemas.control import Control, Shadow
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.records import ModelRef
 from penstock.streams.control.candidates import require_logged
+from penstock.streams.registry import TRANSIENT
 from penstock.streams.shadowing.scorer import ShadowScorer
 
 log = logging.getLogger("penstock.shadow")
@@ -21,8 +22,9 @@ log = logging.getLogger("penstock.shadow")
 class Candidates:
     """Holds the candidates of the control record, and gives them to each record of the log as one scorer.
 
-    A candidate that is refused is said in a sentence and counted; the others go on. `load` blocks. `retire` is handed
-    what closes a candidate that no record names any more: it may still be computing.
+    A candidate that is refused is said in a sentence and counted; the others go on. One that cannot be read now is left
+    to `try_again`. `load` blocks. `retire` is handed what closes a candidate that no record names any more: it may
+    still be computing.
     """
 
     def __init__(
@@ -40,13 +42,28 @@ class Candidates:
         self.scorer: ShadowScorer | None = None
         """None: nobody is asked."""
         self._asked: dict[ModelRef, float] = {}
+        self._shadows: Sequence[Shadow] = ()
+        self._unread: set[ModelRef] = set()
+        self._in_turn = asyncio.Lock()
 
     async def follow(self, control: Control | None) -> None:
         """Ask the candidates that the record names: those that are loaded at once, the others as they come."""
-        shadows: Sequence[Shadow] = () if control is None else control.shadows
+        async with self._in_turn:
+            self._shadows = () if control is None else control.shadows
+            await self._change(self._shadows)
+
+    async def try_again(self) -> bool:
+        """Load what could not be read; whether nothing of that is left."""
+        if self._unread:
+            async with self._in_turn:
+                await self._change(self._shadows)
+        return not self._unread
+
+    async def _change(self, shadows: Sequence[Shadow]) -> None:
         named = {shadow.model for shadow in shadows}
         gone = [self._runtimes.pop(model) for model in list(self._runtimes) if model not in named]
         self._ask(shadows)
+        self._unread &= named
         for runtime in gone:  # whatever is submitted from here on does without them
             log.info("%s is not asked any more", runtime.model)
             self._retire(runtime.close)
@@ -57,6 +74,7 @@ class Candidates:
                 self._ask(shadows)
                 share = 100 * shadow.sample
                 log.info("%s is asked about %g %% of the keys (%s)", shadow.model, share, loaded.description)
+        self._metrics.unread.set(len(self._unread))
 
     def _ask(self, shadows: Sequence[Shadow]) -> None:
         asked = {shadow.model: shadow.sample for shadow in shadows if shadow.model in self._runtimes}
@@ -75,6 +93,11 @@ class Candidates:
             except PenstockError:
                 runtime.close()
                 raise
+        except TRANSIENT as error:
+            if shadow.model not in self._unread:
+                log.warning("The candidate %s is not asked yet; it is tried again. %s", shadow.model, error)
+            self._unread.add(shadow.model)
+            return None
         except PenstockError as refusal:
             log.error("The candidate %s is not asked. %s", shadow.model, refusal)
         except Exception as error:  # its code, and its hunger for memory, are its own: the others go on
@@ -82,6 +105,8 @@ class Candidates:
                 "The candidate %s is not asked: loading it raised %s: %s", shadow.model, type(error).__name__, error
             )
         else:
+            self._unread.discard(shadow.model)
             return runtime
+        self._unread.discard(shadow.model)
         self._metrics.count_refused(str(shadow.model))
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from penstock.models.package_files import read_profile
+from penstock.models.registry import RegistryUnreadable
 from penstock.monitoring.counting.binning import Binning
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.profile import ReferenceProfile
@@ -29,16 +30,25 @@ class References:
         self._sensitive = frozenset(feature.name for feature in catalogue.features if feature.sensitive)
 
     def use(self, model: str | None) -> None:
-        """Compare with this model's training data from now on; blocks while its profile is read."""
+        """Compare with this model's training data from now on; blocks while its profile is read.
+
+        Raises RegistryUnreadable; what was compared with until now stays.
+        """
         if model is not None:
             self.profile(model)
         self._model = model or ""
 
     def profile(self, model: str) -> ReferenceProfile | None:
-        """None where the registry cannot give it: then the stream itself becomes the reference. Logged once."""
+        """None where the registry does not have it, or it is refused: then the stream itself becomes the reference,
+        which is logged once. Raises RegistryUnreadable where nobody can say yet.
+        """
         if model not in self._profiles:
             try:
                 self._profiles[model] = read_profile(self._registry.path(ModelRef.parse(model)))
+            except RegistryUnreadable:
+                raise
+            except OSError as error:
+                raise RegistryUnreadable(self._registry.location, error) from error
             except (PenstockError, ValueError) as error:
                 log.error("The stream is compared with its own beginning, not with %s: %s", model or "a model", error)
                 self._profiles[model] = None

@@ -13,8 +13,9 @@ from pipelines import FEATURES, Kafka, MakeProject, Project, Witness
 from traffic import event, producing
 
 from penstock.schemas.dead_letters import DeadLetter
+from penstock.streams.back_off import BackOff
 from penstock.streams.scoring.crashes import ALONE
-from penstock.streams.supervisor import BackOff, Worker, supervise
+from penstock.streams.supervisor import Worker, supervise
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

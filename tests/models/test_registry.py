@@ -17,7 +17,7 @@ import fsspec  # type: ignore[import-untyped]
 import pytest
 
 from penstock.models.package_files import PACKAGE_FILES, digest_of_package, write_sums
-from penstock.models.registry import ModelNotFound, Registry
+from penstock.models.registry import ModelNotFound, Registry, RegistryUnreadable
 from penstock.schemas.errors import ConfigurationError, ModelRefused
 from penstock.schemas.records import ModelRef
 
@@ -177,3 +177,22 @@ def test_the_cache_lies_in_the_users_cache_directory(
     monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path / "cache"))
     registry = Registry(f"memory://{uuid.uuid4().hex}")
     assert registry.path(registry.add(make(10))).is_relative_to(tmp_path / "cache" / "penstock" / "registry")
+
+
+def test_a_store_that_does_not_answer_is_told_apart_from_a_model_that_is_refused(
+    make: MakePackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(f"memory://{uuid.uuid4().hex}/models", cache=tmp_path / "cache")
+    model = registry.add(make(10))
+
+    def silent(*_: object, **__: object) -> bytes:
+        raise ConnectionResetError("reset by peer")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(type(fsspec.filesystem("memory")), "cat_file", silent)
+        for read in (registry.path, registry.manifest, registry.digest):
+            with pytest.raises(RegistryUnreadable, match="cannot be read: ConnectionResetError: reset by peer"):
+                read(model)
+        with pytest.raises(RegistryUnreadable):
+            registry.resolve("delay@latest")
+    assert registry.path(model).is_dir()

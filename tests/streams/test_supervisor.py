@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.streams.back_off import BackOff
 from penstock.streams.embedded.processes import is_running
-from penstock.streams.supervisor import BackOff, Worker, supervise
+from penstock.streams.supervisor import Worker, supervise
 
 AT_ONCE = BackOff(first_s=0.01, longest_s=0.05)
 RUNS_UNTIL_STOPPED = """

@@ -12,25 +12,35 @@ import msgspec
 import pytest
 from answering import CANARY_2, CHAMPION_1, SMALL, Model, control
 
+from penstock.models.registry import ModelNotFound, RegistryUnreadable
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.control import Experiment
 from penstock.schemas.errors import ModelRefused
 from penstock.schemas.records import ModelRef
+from penstock.streams.back_off import BackOff
 from penstock.streams.scoring.serving import Models
 
 SLOW, BAD, CLASSES, THIRD = ModelRef("slow", 1), ModelRef("bad", 1), ModelRef("classes", 1), ModelRef("sum", 3)
 
+AT_ONCE = BackOff(first_s=0.001, longest_s=0.001)
+
 
 class Registry:
-    """Makes models: `bad` ones fail their checks, `slow` ones wait until the test lets them load."""
+    """Makes models: `bad` ones fail their checks, `slow` ones wait until the test lets them load.
+
+    While it is `gone`, that is raised instead.
+    """
 
     def __init__(self) -> None:
         self.release = threading.Event()
         self.loads: list[ModelRef] = []
         self.made: dict[ModelRef, Model] = {}
+        self.gone: Exception | None = None
 
     def load(self, ref: ModelRef) -> Model:
         self.loads.append(ref)
+        if self.gone is not None:
+            raise self.gone
         if ref.name == "bad":
             raise ModelRefused(str(ref), "its weights are not those of SHA256SUMS")
         if ref.name == "slow":
@@ -49,7 +59,7 @@ def registry() -> Registry:
 
 @asynccontextmanager
 async def following(registry: Registry, metrics: ScoreMetrics | None = None) -> AsyncIterator[Models]:
-    models = Models(registry.load, retire=registry.retire, metrics=metrics or ScoreMetrics("test"))
+    models = Models(registry.load, retire=registry.retire, metrics=metrics or ScoreMetrics("test"), back_off=AT_ONCE)
     loader = asyncio.create_task(models.keep_loaded())
     try:
         yield models
@@ -185,3 +195,33 @@ async def test_what_no_record_names_any_more_is_closed_and_what_one_names_is_not
         await until(lambda: revision(models) == 4)
         assert registry.made[CHAMPION_1].closed
         assert not registry.made[CANARY_2].closed
+
+
+async def test_a_registry_that_cannot_be_read_is_tried_again_while_the_old_model_answers(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = ScoreMetrics("test")
+    async with following(registry, metrics) as models:
+        models.follow(control(1))
+        await models.serves.wait()
+        registry.gone = RegistryUnreadable("models", OSError("stale file handle"))
+        models.follow(control(2, canary=CANARY_2))
+        await until(lambda: registry.loads.count(CANARY_2) > 2)
+        assert revision(models) == 1
+        assert metrics.registry.get_sample_value("penstock_models_unread", {"pipeline": "test"}) == 1
+        assert len(caplog.records) == 1, "one line, however often it is tried"
+        models.follow(control(3, previous=THIRD))  # in between, who needs nothing new is not held up
+        assert revision(models) == 3
+        models.follow(control(4, canary=CANARY_2))
+        registry.gone = None
+        await until(lambda: revision(models) == 4)
+    assert metrics.registry.get_sample_value("penstock_models_unread", {"pipeline": "test"}) == 0
+
+
+async def test_a_model_that_is_not_there_yet_is_waited_for(registry: Registry) -> None:
+    registry.gone = ModelNotFound("sum", "1", [])
+    async with following(registry) as models:
+        models.follow(control(1))
+        await until(lambda: registry.loads.count(CHAMPION_1) > 2)
+        registry.gone = None
+        await models.serves.wait()

@@ -8,6 +8,7 @@ import pytest
 from candidates import Multiplying
 
 from penstock.models.features import Catalogue, Feature
+from penstock.models.registry import RegistryUnreadable
 from penstock.models.runtime import Runtime
 from penstock.monitoring.metrics.shadow import ShadowMetrics
 from penstock.schemas.columns import FeatureType
@@ -38,6 +39,9 @@ class Shelf:
         self.candidates = Candidates(
             self.load, catalogue=CATALOGUE, slices=(), metrics=self.metrics, retire=self.retired.append
         )
+
+    def put(self, **models: Runtime) -> None:
+        self._models |= models
 
     def load(self, model: ModelRef) -> Runtime:
         self.asked.append(model)
@@ -94,3 +98,26 @@ async def test_who_is_refused_is_in_nobodys_way(
     assert says in said
     assert shelf.metric('penstock_models_refused_total{model="delay@5",pipeline="flights"} 1.0')
     assert not isinstance(refused, Multiplying) or refused.closed
+
+
+async def test_a_candidate_that_cannot_be_read_now_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    shelf = Shelf(v4=Multiplying(OLD), v5=RegistryUnreadable("models", OSError("stale file handle")))
+    await shelf.candidates.follow(control(Shadow(NEW), Shadow(OLD)))
+    assert not await shelf.candidates.try_again()
+    assert asked(shelf.candidates.scorer) == [("delay@4", 1.0)]
+    assert shelf.metric('penstock_models_unread{pipeline="flights"} 1.0')
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+    shelf.put(v5=Multiplying(NEW))
+    assert await shelf.candidates.try_again()
+    assert asked(shelf.candidates.scorer) == [("delay@5", 1.0), ("delay@4", 1.0)]
+    assert shelf.metric('penstock_models_unread{pipeline="flights"} 0.0')
+    assert shelf.asked.count(OLD) == 1
+
+
+async def test_nobody_waits_for_a_candidate_that_no_record_names_any_more() -> None:
+    shelf = Shelf(v5=RegistryUnreadable("models", OSError("stale file handle")))
+    await shelf.candidates.follow(control(Shadow(NEW)))
+    await shelf.candidates.follow(control())
+    assert await shelf.candidates.try_again()
+    assert shelf.asked == [NEW]
