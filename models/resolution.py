@@ -1,4 +1,4 @@
-"""What happens to values that are missing, stale or malformed: the catalogue's policy, applied to a whole window.
+"""What happens to values that are missing, stale, malformed or unanswered: the catalogue's policy, a window at a time.
 
 Staleness is measured against the event's time, never against the clock, so a replay comes to the same values.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from penstock.models.features import Catalogue, Feature
 from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Floats
 
-Reason = Literal["missing", "stale", "malformed"]
+Reason = Literal["missing", "stale", "malformed", "unanswered"]
 _NO_LIMIT = int(np.iinfo(np.int64).max)
 
 
@@ -32,8 +32,8 @@ class Resolution:
 
     ages       [rows, R] float32: seconds from each looked-up value's writing to the event, negative where it was
                written later; NaN where there is no value or its time of writing is unknown
-    defaulted  [rows, len(layout.names)] bool: the value was missing, stale or malformed, and now is the default, or
-               stays missing because the catalogue says "nan"
+    defaulted  [rows, len(layout.names)] bool: the value was missing, stale, malformed or not answered for, and now is
+               the default, or stays missing because the catalogue says "nan"
     rejected   one entry per rejected row, ascending
     counts     (feature, reason) → rows; only what occurred
     """
@@ -50,6 +50,7 @@ def resolve(
     written: NDArray[np.int64],
     malformed: NDArray[np.bool_],
     event_times: NDArray[np.int64],
+    unanswered: NDArray[np.bool_] | None = None,
 ) -> Resolution:
     """Apply every feature's `max_age_s`, `missing` and `default` to `columns`, in place.
 
@@ -59,6 +60,7 @@ def resolve(
         written: [rows, R] Unix ms when each looked-up value was written, 0 unknown; `catalogue.looked_up_features`.
         malformed: [rows, R] True where Redis held something that is not of the feature's type.
         event_times: [rows] Unix ms.
+        unanswered: [rows, R] True where nobody knows what Redis holds, as it did not answer; None: it answered for all.
 
     A value whose time of writing is unknown is stale where a maximum age is set: it cannot be shown to be fresh.
     """
@@ -74,13 +76,16 @@ def resolve(
 
     names = columns.layout.names
     reasons: dict[int, dict[Reason, NDArray[np.bool_]]] = {}
-    if old.any() or malformed.any():
+    lost = np.zeros_like(malformed) if unanswered is None else unanswered
+    if old.any() or malformed.any() or lost.any():
         places = {name: place for place, name in enumerate(names)}
-        for r in np.flatnonzero((old | malformed).any(axis=0)).tolist():
+        for r in np.flatnonzero((old | malformed | lost).any(axis=0)).tolist():
             place = places[catalogue.looked_up_features[r].name]
             bad, gone = malformed[:, r], absent[:, place].copy()
             stale = old[:, r] & ~gone & ~bad
-            reasons[place] = {"malformed": bad, "stale": stale, "missing": gone & ~bad}
+            gone &= ~bad
+            silent = gone & lost[:, r]
+            reasons[place] = {"malformed": bad, "stale": stale, "missing": gone & ~silent, "unanswered": silent}
             absent[:, place] |= bad | stale
 
     counts: dict[tuple[str, Reason], int] = {}

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from penstock.monitoring.metrics.tally import Tally
 
-GapKind = Literal["missing", "stale", "malformed"]
+GapKind = Literal["missing", "stale", "malformed", "unanswered"]
 WindowStage = Literal["decode", "features", "score", "encode"]
 STAGES: tuple[WindowStage, ...] = ("decode", "features", "score", "encode")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
@@ -69,13 +69,19 @@ class ScoreMetrics(PipelineMetrics):
             "penstock_dead_letters", "Events that ended as a dead letter.", "stage", "error"
         )
         self._gaps = self._counter(
-            "penstock_feature_gaps", "Feature values that were missing, stale or malformed.", "feature", "kind"
+            "penstock_feature_gaps",
+            "Feature values that were missing, stale, malformed, or for which Redis gave no answer.",
+            "feature",
+            "kind",
         )
         self._outages = self._counter(
             "penstock_feature_outages", "Windows for which Redis did not answer in time."
         ).labels(pipeline)
         self._refused = self._counter(
             "penstock_models_refused", "Models that failed a check and do not serve.", "model"
+        self._redis_up = self._gauge(
+            "penstock_redis_up", "1 when the last window that asked Redis was answered, else 0."
+        )
         )
         self._refused_revisions = self._counter(
             "penstock_revisions_refused", "Control records that this worker could not follow."
@@ -124,7 +130,7 @@ class ScoreMetrics(PipelineMetrics):
         self.tally.window(rows=rows, dead_letters=dead_letters)
 
     def count_gaps(self, gaps: Mapping[tuple[str, GapKind], int]) -> None:
-        """How many values of each feature were missing, stale or malformed."""
+        """How many values of each feature were missing, stale, malformed or not answered for."""
         for (feature, kind), values in gaps.items():
             self._gaps.labels(self._pipeline, feature, kind).inc(values)
 
@@ -163,10 +169,12 @@ class ScoreMetrics(PipelineMetrics):
         self._latency.observe(max(seconds, 0.0))
         self.tally.latency(max(seconds, 0.0), rows)
 
-    def count_outage(self) -> None:
-        """A window for which Redis did not answer in time."""
-        self._outages.inc()
-        self.tally.outage()
+    def redis_answered(self, answered: bool) -> None:
+        """Whether Redis answered a window that asked it, in time."""
+        self._redis_up.labels(self._pipeline).set(answered)
+        if not answered:
+            self._outages.inc()
+            self.tally.outage()
 
     def count_refused_model(self, model: str) -> None:
         self._refused.labels(self._pipeline, model).inc()

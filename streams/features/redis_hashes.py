@@ -19,6 +19,7 @@ import redis.asyncio as redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from penstock.schemas.errors import ConfigurationError
+from penstock.streams.features.outages import STEADY_S
 
 _READ_BYTES = 1 << 18
 _PENDING = object()
@@ -27,10 +28,13 @@ _PIPELINED = 2
 
 
 class RedisOutage(Exception):
-    """Redis did not give what was asked. `reason` says why in a few words, for a sentence that names the server."""
+    """Redis did not give what was asked. `reason` says why in a few words, for a sentence that names the server.
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    `credentials` are refused: no waiting helps, a person must correct them.
+    """
+
+    def __init__(self, reason: str, *, credentials: bool = False) -> None:
+        self.reason, self.credentials = reason, credentials
         super().__init__(reason)
 
 
@@ -119,7 +123,8 @@ class RedisConnection:
         except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
             await self.disconnect()
             raise RedisOutage(
-                f"the credentials are refused ({_words(error)}): check redis.username and redis.password"
+                f"the credentials are refused ({_words(error)}): check redis.username and redis.password",
+                credentials=True,
             ) from error
         except (RedisError, OSError) as error:
             await self.disconnect()
@@ -173,7 +178,8 @@ class RedisLink:
     It connects in the background, so that a connection that takes longer than one window's deadline is made all the
     same: a window waits for it until the attempt is `patience_s` old, later windows do not wait. After a failure no
     attempt is made for a while that doubles from `first_pause_s` to `longest_pause_s`, times a random factor between
-    0.5 and 1: until then `exchange` raises RedisOutage at once. An exchange that succeeds ends the doubling.
+    0.5 and 1: until then `exchange` raises RedisOutage at once. An exchange that succeeds `steady_s` after a pause ends
+    the doubling: a server too slow for every second window costs a deadline every few seconds, no more.
     """
 
     def __init__(
@@ -184,12 +190,13 @@ class RedisLink:
         connect_timeout_s: float = 2.0,
         first_pause_s: float = 0.1,
         longest_pause_s: float = 5.0,
+        steady_s: float = STEADY_S,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._connection = connection
         self._patience_s, self._connect_timeout_s = patience_s, connect_timeout_s
-        self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
+        self._first_pause_s, self._longest_pause_s, self._steady_s = first_pause_s, longest_pause_s, steady_s
         self._clock, self._jitter = clock, jitter
         self._turn = asyncio.Lock()
         self._attempt: asyncio.Task[None] | None = None
@@ -222,7 +229,8 @@ class RedisLink:
                         self.failed(outage.reason)
                         raise
                     reused = False
-            self._failures = 0
+            if self._clock() - self._retry_at >= self._steady_s:
+                self._failures = 0
 
     def failed(self, reason: str) -> None:
         """Begins a pause, unless one is under way, or the connection is whole or about to be."""

@@ -101,9 +101,16 @@ class Search:
         self._received.append(rows)
         self._answered += len(keys)
 
-    def expired_served(self) -> int:
-        unanswered = self._rows[self._positions >= self._answered]
-        return int(np.count_nonzero(self.found.expired[unanswered]))
+    def mark(self, unanswered: NDArray[np.bool_], late: NDArray[np.bool_], rows: slice) -> None:
+        """Write down what Redis did not say: where nothing stands in, and where the cache does past its time limit.
+
+        unanswered  [rows of the window, looked-up features]
+        late        [rows of the window]
+        """
+        lost = self._rows[self._positions >= self._answered]
+        expired = self.found.expired[lost]
+        unanswered[rows.start + lost[~expired], self.entity.places] = True
+        late[rows.start + lost[expired]] = True
 
     def fill(
         self,

@@ -10,7 +10,6 @@ the catalogue's policy applies, and `LookedUp.outage` says why.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +21,9 @@ from numpy.typing import NDArray
 
 from penstock.models.features import Catalogue
 from penstock.schemas.events import DecodedEvents
+from penstock.streams.features.outages import OutageLog
 from penstock.streams.features.redis_hashes import Batch, RedisConnection, RedisLink, RedisOutage
 from penstock.streams.features.search import Search, encode_categories, entity_look_ups
-
-logger = logging.getLogger(__name__)
 
 SLICE_ROWS = 4096
 """Larger windows are looked up slice by slice, so that the event loop is never held for more than a few ms."""
@@ -35,14 +33,18 @@ SLICE_ROWS = 4096
 class LookedUp:
     """What the look-ups found beside the values, with R = len(catalogue.looked_up_features) in that order.
 
-    written    [rows, R] Unix ms when each value was written; 0: no value, or nobody knows
-    malformed  [rows, R] True where Redis held something that is not of the feature's type
-    outage     why some of the window's keys were not answered; None when all were
+    written     [rows, R] Unix ms when each value was written; 0: no value, or nobody knows
+    malformed   [rows, R] True where Redis held something that is not of the feature's type
+    asked       whether Redis was: the cache may hold all
+    outage      why some of the window's keys were not answered; None when all were
+    unanswered  [rows, R] True where Redis gave no answer and the cache had none; None without an outage
     """
 
     written: NDArray[np.int64]
     malformed: NDArray[np.bool_]
+    asked: bool = False
     outage: str | None = None
+    unanswered: NDArray[np.bool_] | None = None
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class LookUpCounts:
     outages: int = 0
     """Windows of which some keys were not answered."""
     expired_served: int = 0
-    """Rows served after their time limit, because Redis was down."""
+    """Events served a hash after its time limit, because Redis was down."""
 
 
 class FeatureStore(Protocol):
@@ -135,34 +137,52 @@ class RedisFeatureStore:
         self._features = len(catalogue.looked_up_features)
         self._connection = RedisConnection(url, username=username, password=password)
         self._link = RedisLink(self._connection, patience_s=deadline_ms / 1000, clock=clock, jitter=jitter)
-        self._reported: set[str] = set()
-        """The reasons of the outage under way that the log has."""
+        self._log = OutageLog(self._connection.address, clock)
 
     async def look_up(self, events: DecodedEvents) -> LookedUp:
         deadline = asyncio.get_running_loop().time() + self._deadline_ms / 1000
         looked_up = LookedUp(
             np.zeros((events.rows, self._features), np.int64), np.zeros((events.rows, self._features), np.bool_)
         )
+        unanswered = np.zeros_like(looked_up.malformed)
+        late = np.zeros(events.rows, np.bool_)
         categories: dict[str, list[NDArray[np.object_]]] = {}
+        failure: RedisOutage | None = None
         for start in range(0, events.rows, SLICE_ROWS):
             if start:
                 await asyncio.sleep(0)
-            stop = min(start + SLICE_ROWS, events.rows)
-            searches = [Search(entity, entity.template.render(events, start, stop)) for entity in self._entities]
-            outage = await self._fetch([search for search in searches if len(search.asked)], deadline)
-            looked_up.outage = looked_up.outage or outage
+            rows = slice(start, min(start + SLICE_ROWS, events.rows))
+            searches = [
+                Search(entity, entity.template.render(events, rows.start, rows.stop)) for entity in self._entities
+            ]
+            if asked := [search for search in searches if len(search.asked)]:
+                looked_up.asked = True
+                failure = await self._fetch(asked, deadline) or failure
             for search in searches:
                 self._count(search)
-                search.fill(events.columns, looked_up.written, looked_up.malformed, slice(start, stop), categories)
+                search.fill(events.columns, looked_up.written, looked_up.malformed, rows, categories)
+                if failure is not None:
+                    search.mark(unanswered, late, rows)
         encode_categories(events.columns, categories)
-        if looked_up.outage:
-            self.counts.outages += 1
+        if failure is not None:
+            self._note(failure, looked_up, unanswered, late)
+        elif looked_up.asked:
+            self._log.answered()
         return looked_up
 
-    async def _fetch(self, searches: list[Search], deadline: float) -> str | None:
-        """Asks Redis for what the cache does not hold; the reason where that failed."""
-        if not searches:
-            return None
+    def _note(
+        self, failure: RedisOutage, looked_up: LookedUp, unanswered: NDArray[np.bool_], late: NDArray[np.bool_]
+    ) -> None:
+        looked_up.outage = f"Redis at {self._connection.address}: {failure.reason}"
+        looked_up.unanswered = unanswered
+        self.counts.outages += 1
+        self.counts.expired_served += int(np.count_nonzero(late))
+        without = int(np.count_nonzero(unanswered.any(axis=1)))
+        late_events = int(np.count_nonzero(late & ~unanswered.any(axis=1)))
+        self._log.failed(failure.reason, credentials=failure.credentials, without=without, late=late_events)
+
+    async def _fetch(self, searches: list[Search], deadline: float) -> RedisOutage | None:
+        """Asks Redis for what the cache does not hold; why, where that failed."""
         expected = [(search, keys) for search in searches for keys in search.batches()]
 
         def batches() -> Iterator[Batch]:
@@ -181,26 +201,17 @@ class RedisFeatureStore:
             async with asyncio.timeout_at(deadline):
                 await self._link.exchange(batches, receive)
         except RedisOutage as outage:
-            reason = outage.reason
+            return outage
         except TimeoutError:
             reason = f"no answer within {self._deadline_ms:g} ms"
             self._link.failed(reason)
-        else:
-            if self._reported:
-                logger.warning("Redis at %s answers again", self._connection.address)
-                self._reported.clear()
-            return None
-        sentence = f"Redis at {self._connection.address}: {reason}"
-        if reason not in self._reported:
-            logger.warning("%s; looked-up features are missing or come from the cache until it answers", sentence)
-            self._reported.add(reason)
-        return sentence
+            return RedisOutage(reason)
+        return None
 
     def _count(self, search: Search) -> None:
         self.counts.rows += len(search.keys)
         self.counts.rows_without_key += search.without_key
         self.counts.cache_hits += int(np.count_nonzero(search.found.current))
-        self.counts.expired_served += search.expired_served()
 
     async def close(self) -> None:
         await self._link.close()

@@ -105,9 +105,11 @@ class Scoring:
             events = self._codec.decode(records, partitions)
         with self._metrics.stage("features"):
             found = await self._store.look_up(events)
-            resolution = resolve(self._catalogue, events.columns, found.written, found.malformed, events.times)
-        if found.outage is not None:
-            self._metrics.count_outage()
+            resolution = resolve(
+                self._catalogue, events.columns, found.written, found.malformed, events.times, found.unanswered
+            )
+        if found.asked:
+            self._metrics.redis_answered(found.outage is None)
         self._metrics.count_gaps(resolution.counts)
         window = Window(runs, records, events, resolution.ages, resolution.defaulted, list(events.rejected))
         if resolution.rejected:

@@ -50,22 +50,27 @@ PRESENT = {"float": 5.0, "int": 5, "category": "LGA", "vector(2)": (5.0, 5.0)}
     st.sampled_from(list(DEFAULTS)),
     st.sampled_from(["reject", "default", "nan"]),
     st.none() | st.just(60.0),
-    st.lists(st.tuples(st.booleans(), st.sampled_from([None, -10, 0, 30, 60, 61, 3600]), st.booleans()), max_size=12),
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([None, -10, 0, 30, 60, 61, 3600]), st.booleans(), st.booleans()),
+        max_size=12,
+    ),
 )
 def test_each_value_is_treated_as_its_policy_says(
-    type: str, policy: MissingPolicy, max_age_s: float | None, rows: list[tuple[bool, int | None, bool]]
+    type: str, policy: MissingPolicy, max_age_s: float | None, rows: list[tuple[bool, int | None, bool, bool]]
 ) -> None:
     catalogue = looked_up(type, policy, max_age_s)
-    present = [here and not malformed for here, _, malformed in rows]
+    present = [here and not malformed for here, _, malformed, _ in rows]
     columns = window(catalogue, present)
-    written = np.array([[0 if age is None else NOW - age * 1000] for _, age, _ in rows], np.int64).reshape(-1, 1)
-    malformed = np.array([[bad] for _, _, bad in rows], np.bool_).reshape(-1, 1)
+    written = np.array([[0 if age is None else NOW - age * 1000] for _, age, _, _ in rows], np.int64).reshape(-1, 1)
+    malformed = np.array([[bad] for _, _, bad, _ in rows], np.bool_).reshape(-1, 1)
+    unanswered = np.array([[lost] for *_, lost in rows], np.bool_).reshape(-1, 1)
 
-    found = resolve(catalogue, columns, written, malformed, np.full(len(rows), NOW))
+    found = resolve(catalogue, columns, written, malformed, np.full(len(rows), NOW), unanswered)
 
-    for i, (_, age, bad) in enumerate(rows):
+    for i, (_, age, bad, lost) in enumerate(rows):
         stale = present[i] and max_age_s is not None and (age is None or age > max_age_s)
-        reason = "malformed" if bad else "missing" if not present[i] else "stale" if stale else None
+        gone = "unanswered" if lost else "missing"
+        reason = "malformed" if bad else gone if not present[i] else "stale" if stale else None
         assert (RejectedRow(i, "f", reason) in found.rejected) == (reason is not None and policy == "reject")  # type: ignore[arg-type]
         assert found.defaulted[i, 0] == (reason is not None and policy != "reject")
         if policy != "reject":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -141,9 +142,13 @@ async def test_a_stopped_redis_costs_one_deadline_and_then_nothing(
     assert 0.3 <= waited_s < 3
     assert paused_s < 50 * 0.3 / 2
     assert all(found.outage is not None for _, found in again)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert await answered(store, clock, [3, 4, 2]) == [3, 4, 2]
     assert store.counts.outages >= 51
+    lost, back = (record.getMessage() for record in caplog.records)
+    assert lost.startswith(f"Redis at 127.0.0.1:{server.port}: no answer within 300 ms;")
+    assert re.search(r"answers again after [0-9.]+ s; meanwhile 51 events went without .* and 0 had some from", back)
+    assert found.unanswered is not None
+    assert found.unanswered.tolist() == [[False], [True]]
 
 
 async def test_what_the_cache_holds_needs_no_redis(server: Server, make_store: MakeStore) -> None:
@@ -173,6 +178,82 @@ async def test_rows_past_their_time_stand_in_during_an_outage_and_the_window_say
     assert found.outage is not None
     assert store.counts.expired_served == 1
     assert np.isnan(later[0])
+    assert found.unanswered is not None
+    assert not found.unanswered.any(), "an old value is an answer"
+
+
+async def test_rows_that_come_back_after_an_empty_restart_are_seen_within_a_second(
+    server: Server, make_store: MakeStore, clock: Clock, tmp_path: Path
+) -> None:
+    """The cache keeps that there is nothing for a second, not for `cache_ttl_s`."""
+    store = make_store()
+    server.kill()
+    empty = Server(tmp_path / "empty", port=server.port)
+    with empty:
+        nothing = await answered(store, clock, [7])
+        empty.fill()
+        clock.now += 1.0
+        again, found = await seats(store, [7])
+
+    assert np.isnan(nothing).all()
+    assert (again, found.outage, found.unanswered) == ([7], None, None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("maxmemory", "1mb"), ("min-replicas-to-write", "1"), ("replicaof", "127.0.0.1 1")],
+    ids=["out of memory", "no replicas", "read only"],
+)
+async def test_a_redis_that_refuses_writes_is_read_all_the_same(
+    setting: str, value: str, server: Server, make_store: MakeStore
+) -> None:
+    with server.client() as client:
+        client.execute_command(
+            *("REPLICAOF 127.0.0.1 1" if setting == "replicaof" else f"CONFIG SET {setting} {value}").split()
+        )
+        with pytest.raises(redis_client.ResponseError):
+            client.hset("plane:N1", "seats", 5)
+
+    values, found = await seats(make_store(), [1, 2])
+
+    assert (values, found.outage) == ([1, 2], None)
+
+
+async def test_a_redis_that_refuses_to_be_read_is_an_outage_that_says_why(
+    server: Server, make_store: MakeStore, clock: Clock
+) -> None:
+    """A replica that may not serve what may be old, and has lost its master."""
+    store = make_store(cache_rows=0)
+    with server.client() as client:
+        client.config_set("replica-serve-stale-data", "no")
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        _, found = await seats(store, [1])
+        client.execute_command("REPLICAOF", "NO", "ONE")
+
+    assert found.outage is not None
+    assert "a look-up is refused: MASTERDOWN" in found.outage
+    assert await answered(store, clock, [1]) == [1]
+
+
+async def test_a_redis_too_slow_for_every_second_window_has_one_outage_and_is_asked_ever_more_rarely(
+    server: Server, make_store: MakeStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = make_store(deadline_ms=50, cache_rows=0)
+    await answered(store, clock, [1])
+    trips = store.counts.round_trips
+    for _ in range(40):
+        clock.now += 0.1
+        if (await seats(store, [1]))[1].outage is None:
+            server.signal(signal.SIGSTOP)
+            await seats(store, [1])
+            server.signal(signal.SIGCONT)
+
+    assert len(caplog.records) == 1
+    assert store.counts.round_trips - trips <= 2 * 8, "not 40"
+    assert await answered(store, clock, [1]) == [1]
+    clock.now += 1.0
+    await seats(store, [1])
+    assert len(caplog.records) == 2
 
 
 async def test_a_redis_that_comes_back_empty_answers_with_nothing(
