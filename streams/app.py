@@ -24,6 +24,9 @@ WATCH_FETCH_BYTES = 1 << 20
 """Small, so that one which catches up reads its partitions side by side: the judge sees them in event time."""
 
 
+METADATA_AGE_MS = 5_000
+"""How soon a consumer group takes new partitions up; Kafka's clients take five minutes."""
+
 PATIENCE_S = {"shadow": 24 * 3600.0}
 """How long a worker may be busy with what it fetched before its group takes it for dead: a candidate may be slow."""
 
@@ -55,6 +58,7 @@ def create_app(role: str, settings: Settings) -> BlockApp:
         broker_request_timeout=15.0,
         broker_commit_interval=settings.delivery.commit_interval_ms / 1000,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_AGE_MS,
         stream_buffer_maxsize=16,  # blocks
         stream_wait_empty=True,
         topic_allow_declare=False,  # `penstock topics create` makes them

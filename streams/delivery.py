@@ -23,10 +23,12 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 from mode import Service
 
@@ -117,8 +119,16 @@ async def send(
     while written < len(records):
         batch = producer.create_batch()
         written += _fill(batch, records[written:] if written else records, timestamp)
-        confirmations.append(await producer.send_batch(batch, topic, partition=partition))
+        confirmations.append(await _hand_over(producer, batch, topic, partition))
     return confirmations
+
+
+async def _hand_over(producer: AIOKafkaProducer, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+    """As long as it takes: aiokafka gives up when brokers that are lost have not taken the batch before for 40 s."""
+    while True:
+        with suppress(KafkaTimeoutError):  # nothing was handed over
+            confirmation: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
+            return confirmation
 
 
 def _fill(batch: Any, records: Sequence[OutputRecord], timestamp: int) -> int:

@@ -30,6 +30,7 @@ from penstock.schemas.operations import OperationalReading
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
+from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.delivery import fatal
 from penstock.streams.judging.acting import Actor
@@ -65,7 +66,8 @@ class JudgeRole(Service):
         super().__init__()
         self._app, self._settings, self._topics = app, settings, settings.topics
         self.metrics = JudgeMetrics(settings.pipeline.name)
-        self._admin = AdminServer.of(settings.admin, "judge", self.metrics, self._not_ready)
+        self._brokers = Brokers.of(settings, "judge", self.metrics.brokers)
+        self._admin = AdminServer.of(settings.admin, "judge", self.metrics, self._brokers.or_else(self._not_ready))
         self._references = References(settings)
         self._tally = Tally("judge", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
@@ -81,6 +83,7 @@ class JudgeRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(self._brokers)
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "judge")
         await self.add_runtime_dependency(self._actor)

@@ -27,6 +27,7 @@ from penstock.schemas.operations import OperationalReading
 from penstock.schemas.records import ModelRef
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
+from penstock.streams.brokers import Brokers
 from penstock.streams.control import ControlFollower
 from penstock.streams.delivery import AtLeastOnce
 from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatureStore
@@ -55,6 +56,7 @@ def install(app: BlockApp, settings: Settings) -> None:
     role = ScoreRole(app, settings)
     app.start_first(role)
     app.before_assigned, app.after_revoked, app.cut = role.on_assigned, role.on_revoked, role.trials.cut
+    app.has_room = role.brokers.has_room
     app.agent(app.topic(settings.topics.events.name, schema=BlockSchema()), name="score")(role.take)
 
 
@@ -67,7 +69,8 @@ class ScoreRole(Service):
         self._kafka = client_options(settings.kafka)
         self.metrics = ScoreMetrics(settings.pipeline.name, worker=worker_name())
         self._readings = Readings(settings, self._reading)
-        self._admin = AdminServer.of(settings.admin, "score", self.metrics, self._not_ready)
+        self.brokers = Brokers.of(settings, "score", self.metrics.brokers)
+        self._admin = AdminServer.of(settings.admin, "score", self.metrics, self.brokers.or_else(self._not_ready))
         self._follower = ControlFollower.of(settings)
         self._store = _feature_store(settings)
         self._scoring = Scoring(
@@ -131,6 +134,7 @@ class ScoreRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._delivery)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(self.brokers)
         log.info("Admin at %s", self._admin.address)
         await asyncio.to_thread(self._encoder.warm_up)
         await topics.require(self._settings)
@@ -187,6 +191,7 @@ class ScoreRole(Service):
     # Partitions come and go.
 
     async def on_assigned(self, assigned: set[TP]) -> None:
+        await self.brokers.know_of(assigned)
         if self._exactly_once is not None:
             await self._exactly_once.open(assigned, self._app.consumer_generation_id)
         await self.trials.assigned(assigned)

@@ -37,6 +37,7 @@ from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.back_off import PATIENT
 from penstock.streams.blocks import Block
+from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
@@ -89,7 +90,8 @@ class ShadowRole(Service):
         self.metrics = ShadowMetrics(settings.pipeline.name)
         self._tally = Tally("shadow", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
-        self._admin = AdminServer.of(settings.admin, "shadow", self.metrics, self._not_ready)
+        self._brokers = Brokers.of(settings, "shadow", self.metrics.brokers)
+        self._admin = AdminServer.of(settings.admin, "shadow", self.metrics, self._brokers.or_else(self._not_ready))
         self._follower = ControlFollower.of(settings)
         self._checkpoints = Checkpoints.of(app, settings, "shadow")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidates")
@@ -109,6 +111,7 @@ class ShadowRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(self._brokers)
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "shadow")
         await self._follower.start()

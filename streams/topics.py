@@ -1,4 +1,8 @@
-"""The table of topics and the broker: create what is missing, tell what differs. Nothing that exists is changed."""
+"""The table of topics and the broker: create what is missing, tell what differs.
+
+Nothing that exists is changed but for one thing: when the events topic has got more partitions, those that follow it
+get as many.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from penstock.schemas.errors import PenstockError
@@ -36,8 +40,7 @@ class TooFewPartitions(PenstockError):
     """Outputs go to the partition with their event's number: a topic that has fewer cannot take them all.
 
     >>> print(TooFewPartitions("flights.predictions", 2, "departures", 4))
-    The topic flights.predictions has 2 of the 4 partitions of departures. Add the others: \
-kafka-topics.sh --alter --topic flights.predictions --partitions 4
+    The topic flights.predictions has 2 of the 4 partitions of departures. Add the others with `penstock topics create`.
     """
 
     exit_code = 3
@@ -45,8 +48,8 @@ kafka-topics.sh --alter --topic flights.predictions --partitions 4
     def __init__(self, topic: str, partitions: int, events: str, expected: int) -> None:
         self.topic, self.partitions, self.events, self.expected = topic, partitions, events, expected
         super().__init__(
-            f"The topic {topic} has {partitions} of the {expected} partitions of {events}. Add the others: "
-            f"kafka-topics.sh --alter --topic {topic} --partitions {expected}"
+            f"The topic {topic} has {partitions} of the {expected} partitions of {events}. "
+            "Add the others with `penstock topics create`."
         )
 
 
@@ -85,6 +88,14 @@ class Comparison:
     missing: tuple[Topic, ...]
     differences: tuple[Difference, ...]
     partitions: int
+    narrow: tuple[Topic, ...] = ()
+    """Those present that have fewer partitions than the events topic, which they follow."""
+
+    @property
+    def for_people(self) -> tuple[Difference, ...]:
+        """The differences that `create` leaves as they are."""
+        narrow = {topic.name for topic in self.narrow}
+        return tuple(each for each in self.differences if each.setting != "partitions" or each.topic not in narrow)
 
 
 def compare(table: Sequence[Topic], found: Mapping[str, FoundTopic], partitions: int) -> Comparison:
@@ -107,7 +118,12 @@ def compare(table: Sequence[Topic], found: Mapping[str, FoundTopic], partitions:
         )
     ]
     missing = tuple(topic for topic in table if topic.name not in found)
-    return Comparison(present, missing, tuple(differences), partitions)
+    narrow = tuple(
+        topic
+        for topic in present
+        if topic is not events and topic.partitions is None and found[topic.name].partitions < partitions
+    )
+    return Comparison(present, missing, tuple(differences), partitions, narrow)
 
 
 def _events_differences(topic: Topic, found: FoundTopic) -> Iterator[Difference]:
@@ -121,7 +137,9 @@ def _events_differences(topic: Topic, found: FoundTopic) -> Iterator[Difference]
 def _differences(topic: Topic, found: FoundTopic, partitions: int) -> Iterator[Difference]:
     expected = topic.partitions or partitions
     if found.partitions != expected:
-        fix = f"kafka-topics.sh --alter --topic {topic.name} --partitions {expected}"
+        fix = "A topic loses no partitions: leave the others empty, or make it anew."
+        if topic.partitions is None and found.partitions < expected:
+            fix = "`penstock topics create`"
         yield Difference(topic.name, "partitions", str(found.partitions), str(expected), fix)
     for setting, wanted in topic.settings().items():
         value = found.settings.get(setting)
@@ -142,6 +160,7 @@ _ENOUGH: dict[str, Callable[[str, str], bool]] = {
     "cleanup.policy": str.__eq__,
     "retention.ms": _kept_as_long,
     "max.message.bytes": _at_least,
+    "message.timestamp.type": str.__eq__,
 }
 """What else a topic is created with is a matter of taste, and of its owner."""
 
@@ -162,12 +181,8 @@ async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     return {name: FoundTopic(described[name], settings[name]) for name in wanted}
 
 
-async def require(settings: Settings, role: Role = "score") -> int:
-    """Whether a worker can read and write, before it tries: Kafka's clients would wait, and not say for what.
-
-    Returns how many partitions the role's input has. Raises TopicMissing, TooFewPartitions, UnreachableError and
-    AccessRefused.
-    """
+def used_by(settings: Settings, role: Role) -> tuple[Topic, ...]:
+    """The topics that a role reads and writes, first the one that its work comes from."""
     topics = settings.topics
     used: dict[Role, tuple[Topic, ...]] = {
         "score": (
@@ -181,9 +196,18 @@ async def require(settings: Settings, role: Role = "score") -> int:
         "judge": (topics.summaries, topics.alerts, topics.decisions, topics.control, topics.state),
         "shadow": (topics.scored, topics.shadow_scores, topics.state),
     }
+    return used[role]
+
+
+async def require(settings: Settings, role: Role = "score") -> int:
+    """Whether a worker can read and write, before it tries: Kafka's clients would wait, and not say for what.
+
+    Returns how many partitions the role's input has. Raises TopicMissing, TooFewPartitions, UnreachableError and
+    AccessRefused.
+    """
     group = f"{settings.pipeline.name}.{role}"  # the app's id
     async with kafka.consumer(settings.kafka, group_id=group) as client:
-        source, *others = used[role]
+        source, *others = used_by(settings, role)
         [first, *rest] = await kafka.partitions(client, source.name)
         expected = 1 + len(rest)
         for topic in others:
@@ -207,7 +231,8 @@ async def create(settings: Settings, *, partitions: int | None = None) -> Compar
     """Create what is missing, all of the table, also the topics of roles that do not run yet: they cost nothing.
 
     Returns the comparison from before. `partitions` is for the events topic, if it does not exist yet; topics that
-    follow its partitions get those it has. Raises TopicRefused, UnreachableError and AccessRefused.
+    follow its partitions get those it has, also later, all at once. Raises TopicRefused, UnreachableError and
+    AccessRefused.
     """
     table = settings.topics.table()
     wished = partitions or settings.kafka.partitions
@@ -220,6 +245,10 @@ async def create(settings: Settings, *, partitions: int | None = None) -> Compar
         comparison = compare(table, found, wished)
         others = [topic for topic in comparison.missing if topic is not events]
         await _create(admin, others, comparison.partitions, settings)
+        if comparison.narrow:
+            await admin.create_partitions(
+                {topic.name: NewPartitions(comparison.partitions) for topic in comparison.narrow}
+            )
         await _visible(admin, [topic.name for topic in comparison.missing])
     return comparison
 

@@ -28,7 +28,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, NodeNotReadyError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
@@ -86,11 +86,13 @@ class BlockApp(faust.App):
 
     `before_assigned` runs before offsets are read from the group, so that exactly-once delivery can fence the former
     owners first; `after_revoked` when nothing of the old assignment is in flight any more. `cut` makes blocks of the
-    records that a fetch returned for a partition.
+    records that a fetch returned for a partition. Partitions that have no room, as `has_room` is asked by number at
+    every fetch, wait.
     """
 
     blocks: BlockOptions
     cut: Cut = staticmethod(cut)
+    has_room: Callable[[int], bool] = staticmethod(lambda partition: True)
     before_assigned: PartitionsCallback | None = None
     after_revoked: PartitionsCallback | None = None
 
@@ -334,14 +336,18 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
         self.add_future(self._serve())
         await self._thread_running
 
-    async def _fetch_records(self, consumer: Any, *arguments: Any, **options: Any) -> Any:
+    async def _fetch_records(self, consumer: Any, active: set[TP], *arguments: Any, **options: Any) -> Any:
         """Fetch; while events come, let the broker gather them for a moment.
 
         Answered at each event, the worker would spend its time on fetches and windows of one event, and every event
         would wait for those before it. When nothing comes, the first event is answered at once again.
         """
-        records = await super()._fetch_records(consumer, *arguments, **options)
         fetcher, limits = consumer._fetcher, self.app.blocks
+        with_room = {tp for tp in active if self.app.has_room(tp.partition)}
+        if not with_room:  # aiokafka would take none for all
+            await asyncio.sleep(limits.fetch_wait_ms / 1000)
+            return {}
+        records = await super()._fetch_records(consumer, with_room, *arguments, **options)
         flowing = bool(records)
         fetcher._fetch_min_bytes = limits.gather_bytes if flowing else 1
         fetcher._fetch_max_wait_ms = limits.gather_ms if flowing else limits.fetch_wait_ms
@@ -414,7 +420,7 @@ def new_producer(
     kafka: Mapping[str, Any], *, client_id: str, transactional_id: str | None = None, linger_ms: int = 0
 ) -> aiokafka.AIOKafkaProducer:
     """A producer for whole batches; with `transactional_id` its batches go out in transactions."""
-    return aiokafka.AIOKafkaProducer(
+    producer = aiokafka.AIOKafkaProducer(
         **kafka,
         client_id=client_id,
         acks="all",
@@ -424,6 +430,17 @@ def new_producer(
         max_request_size=PRODUCER_REQUEST_BYTES,
         transactional_id=transactional_id,
     )
+    look_up = producer.client.coordinator_lookup
+
+    async def look_up_again(kind: Any, key: str) -> Any:
+        """A connection that breaks while it is asked would end aiokafka's sender; one that is not ready does not."""
+        try:
+            return await look_up(kind, key)
+        except KafkaConnectionError as error:
+            raise NodeNotReadyError(str(error)) from error
+
+    producer.client.coordinator_lookup = look_up_again
+    return producer
 
 
 class BlockTransport(driver.Transport):

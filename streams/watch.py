@@ -43,6 +43,7 @@ from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.back_off import PATIENT
 from penstock.streams.blocks import Block
+from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
@@ -95,7 +96,8 @@ class WatchRole(Service):
         self._tally = Tally("watch", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
         self._label_seen: int | None = None
-        self._admin = AdminServer.of(settings.admin, "watch", self.metrics, self._not_ready)
+        self._brokers = Brokers.of(settings, "watch", self.metrics.brokers)
+        self._admin = AdminServer.of(settings.admin, "watch", self.metrics, self._brokers.or_else(self._not_ready))
         self._follower = ControlFollower.of(settings)
         self._references = References(settings)
         self._checkpoints = Checkpoints.of(app, settings, "watch")
@@ -107,6 +109,7 @@ class WatchRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(self._brokers)
         log.info("Admin at %s", self._admin.address)
         self._config = WatchConfig.of(self._settings, await topics.require(self._settings, "watch"))
         await asyncio.to_thread(warm_up)

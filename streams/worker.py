@@ -15,7 +15,7 @@ from penstock.schemas.errors import PenstockError
 from penstock.streams.app import create_app
 from penstock.streams.delivery import FAILED
 from penstock.streams.kafka import access_refused
-from penstock.streams.log_filters import Repeats, no_crash_twice, no_election
+from penstock.streams.log_filters import Repeats, connection_trouble, no_crash_twice, no_election
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp
 
@@ -96,6 +96,6 @@ def configure_logging(level: str = "INFO") -> None:
     logging.getLogger("penstock").setLevel(level)
     logging.getLogger("penstock.streams").setLevel(logging.WARNING)
     [handler] = logging.getLogger().handlers
-    for worth_a_line in (no_election, no_crash_twice, Repeats("aiokafka")):
+    for worth_a_line in (no_election, no_crash_twice, connection_trouble, Repeats("aiokafka")):
         handler.addFilter(worth_a_line)
     logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)  # a topic that is missing has a sentence of ours

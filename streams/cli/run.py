@@ -115,7 +115,7 @@ def up(
         settings = load_settings(config)
         comparison = run_async(topics.create(settings))
         _report(settings, session, len(comparison.missing))
-        for difference in comparison.differences:
+        for difference in comparison.for_people:
             typer.echo(f"{difference}. Fix: {difference.fix}", err=True)
         configure_logging()
         code = run_async(supervise(_workers(config, session), on_start=_say_started))

@@ -37,7 +37,8 @@ def create(
 ) -> None:
     """Create the topics that are missing. Topics that exist stay as they are; doing it twice does no harm.
 
-    Topics that follow the events topic get its number of partitions: an event's outputs keep its partition.
+    Topics that follow the events topic get its number of partitions, also when it has got more of them since: an
+    event's outputs keep its partition.
 
     Example: [bold]penstock topics create --partitions 8[/bold]
     """
@@ -45,13 +46,16 @@ def create(
 
     comparison = run_async(topics.create(load_settings(config), partitions=partitions))
     created = [topic.name for topic in comparison.missing]
+    widened = [topic.name for topic in comparison.narrow]
     if as_json:
-        print_json({"created": created, "present": [topic.name for topic in comparison.present]})
+        print_json({"created": created, "widened": widened, "present": [topic.name for topic in comparison.present]})
         return
     for name in created:
         typer.echo(f"created {name}")
+    for name in widened:
+        typer.echo(f"widened {name} to {comparison.partitions} partitions")
     typer.echo(f"{len(created)} created, {len(comparison.present)} were there.")
-    for difference in comparison.differences:
+    for difference in comparison.for_people:
         typer.echo(f"{difference}. Fix: {difference.fix}", err=True)
 
 

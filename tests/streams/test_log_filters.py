@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from penstock.streams.log_filters import Repeats
+from aiokafka.errors import NodeNotReadyError, UnknownTopicOrPartitionError
+
+from penstock.streams.log_filters import ConnectionTrouble, Repeats
 
 
 def record(name: str, message: str, *arguments: object) -> logging.LogRecord:
@@ -36,3 +38,27 @@ def test_messages_that_say_something_else_are_heard() -> None:
 def test_nobody_else_is_held_back() -> None:
     repeats = Repeats("aiokafka", clock=lambda: 0.0)
     assert all(repeats.filter(record("penstock.score", "sum@1 serves from now on")) for _ in range(3))
+
+
+def trouble(now: float) -> logging.LogRecord:
+    return record("aiokafka", "Failed fetch messages from %s: %s", 1, NodeNotReadyError(f"at {now}"))
+
+
+def test_broken_connections_are_heard_when_they_stay_broken_though_the_brokers_answer() -> None:
+    now = 0.0
+    filtering = ConnectionTrouble(patience_s=15.0, clock=lambda: now)
+    heard = []
+    for now in range(0, 30, 5):
+        if filtering.filter(trouble(now)):
+            heard.append(now)
+    assert heard == [15, 20, 25]
+
+
+def test_an_outage_that_is_known_is_not_told_by_the_library_as_well() -> None:
+    now = 0.0
+    filtering = ConnectionTrouble(patience_s=15.0, clock=lambda: now)
+    filtering.known = True
+    for now in range(0, 60, 5):
+        assert not filtering.filter(trouble(now))
+    assert filtering.filter(record("aiokafka", "Unexpected: %s", UnknownTopicOrPartitionError()))
+    assert filtering.filter(record("penstock.readings", "%s", NodeNotReadyError()))

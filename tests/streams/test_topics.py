@@ -4,8 +4,10 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from aiokafka.admin import NewPartitions
 
 from penstock.schemas.topics import Topic, Topics
+from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.embedded.testing import Kafka, MakeTopics
 from penstock.streams.settings import Settings
@@ -62,7 +64,7 @@ def test_a_difference_comes_with_what_mends_it() -> None:
     found = {"departures": FoundTopic(4, {}), "flights.labels": FoundTopic(2, {"retention.ms": "1"})}
 
     assert [each.fix for each in topics.compare(TABLE, found, 4).differences] == [
-        "kafka-topics.sh --alter --topic flights.labels --partitions 4",
+        "`penstock topics create`",
         "kafka-configs.sh --alter --topic flights.labels --add-config retention.ms=2592000000",
     ]
 
@@ -100,6 +102,22 @@ async def test_an_events_topic_that_exists_decides_the_partitions(kafka: Kafka, 
     assert [topic.name for topic in created.present] == [events]
     assert (await topics.inspect(settings)).differences == ()
     assert created.partitions == 5
+
+
+@pytest.mark.kafka
+async def test_topics_that_follow_the_events_topic_follow_it_when_it_grows(kafka: Kafka) -> None:
+    settings = pipeline(kafka)
+    await topics.create(settings, partitions=2)
+    async with clients.admin(settings.kafka) as admin:
+        await admin.create_partitions({settings.topics.events.name: NewPartitions(3)})
+    grown = await topics.inspect(settings)
+
+    mended = await topics.create(settings)
+
+    following = {topic.name for topic in settings.topics.table()[1:] if topic.partitions is None}
+    assert {each.topic for each in grown.differences} == following
+    assert ({topic.name for topic in mended.narrow}, mended.for_people) == (following, ())
+    assert (await topics.inspect(settings)).differences == ()
 
 
 @pytest.mark.kafka
