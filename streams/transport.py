@@ -286,7 +286,15 @@ class BlockConsumer(driver.Consumer):
         async with self._seek_lock:
             self._offsets.forget()
             await super().perform_seek()
+            await self._seek_where_nothing_is_committed()
             self._seeks += 1
+
+    async def _seek_where_nothing_is_committed(self) -> None:
+        """Stock Faust leaves such a partition where it stands: behind what was fetched across the seek and dropped."""
+        consumer = self._thread._consumer
+        unread = [tp for tp in consumer.assignment() if not self._read_offset.get(TP(tp.topic, tp.partition))]
+        if unread:
+            await consumer.seek_to_beginning(*unread)
 
     # Correction 4: in exactly-once mode the transactions carry the offsets.
 
