@@ -111,3 +111,44 @@ class BlockOffsets(Generic[P]):
         """After a seek: what was delivered before it does not count any more."""
         self._delivered.clear()
         self._done.clear()
+
+
+class InFlight(Generic[P]):
+    """Rows and bytes of the blocks that were delivered and are not done: all that stages, queues and outputs hold.
+
+    A block that alone is more than the limits goes when nothing else is in flight.
+
+    >>> in_flight = InFlight(max_rows=100, max_bytes=1000)
+    >>> in_flight.add(("p0", 9), rows=10, size=900)
+    >>> in_flight.has_room(rows=1, size=101), in_flight.has_room(rows=1, size=100)
+    (False, True)
+    >>> in_flight.remove(("p0", 9))
+    >>> in_flight.has_room(rows=1, size=5000)
+    True
+    """
+
+    def __init__(self, *, max_rows: int, max_bytes: int) -> None:
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._blocks: dict[tuple[P, int], tuple[int, int]] = {}
+        self._rows = self._size = 0
+
+    def has_room(self, *, rows: int, size: int) -> bool:
+        """Whether a block may go."""
+        return not self._blocks or (self._rows + rows <= self._max_rows and self._size + size <= self._max_bytes)
+
+    def add(self, block: tuple[P, int], *, rows: int, size: int) -> None:
+        """The block of a partition that ends with an offset goes."""
+        self._blocks[block] = rows, size
+        self._rows += rows
+        self._size += size
+
+    def remove(self, block: tuple[P, int]) -> None:
+        """It is done; one that was forgotten meanwhile is ignored."""
+        rows, size = self._blocks.pop(block, (0, 0))
+        self._rows -= rows
+        self._size -= size
+
+    def forget(self) -> None:
+        """After a seek: as `BlockOffsets.forget`."""
+        self._blocks.clear()
+        self._rows = self._size = 0
