@@ -4,7 +4,7 @@ Faust spends 88 µs on every message it delivers. Here a message carries a `Bloc
 returned for a partition, so that cost is paid once for thousands of events. Everything else is Faust's: the group, the
 rebalance, the conductor, the streams and agents. `BlockApp` is the `faust.App` that is wired this way.
 
-Stock Faust must be corrected in seven places for this (each was seen or read in its source):
+Stock Faust must be corrected in eight places for this (each was seen or read in its source):
 
 1. Offsets: a block is acknowledged whole; the committed offset is the end of the acknowledged prefix of blocks.
 2. Rebalance: what is in flight is finished and committed before Faust forgets its acknowledgements.
@@ -13,6 +13,17 @@ Stock Faust must be corrected in seven places for this (each was seen or read in
 5. A full buffer does not pause the fetcher for a second: a full queue blocks the one reader, which is enough.
 6. Isolation: every consumer reads committed records only.
 7. Stopping: as soon as what is in flight is committed the group is left, also in the middle of a rebalance.
+8. Memory: what is fetched ahead, handed out and in flight has limits in rows and bytes. A slow stage, or a slow sink,
+   holds back the fetching and nothing else: the group's heartbeats have a task of their own.
+
+What a worker holds of its input is at most, in bytes of keys and values,
+
+    fetched ahead   fetching.FETCHED_BYTES over all partitions, as the brokers compress it
+    handed out      max_bytes, and as many rows as max_rows
+    in flight       IN_FLIGHT_WINDOWS * max_bytes, and as many rows as IN_FLIGHT_WINDOWS * max_rows or IN_FLIGHT_ROWS
+
+and one record more of each. What comes of a record (columns, outputs, the batches in which they are sent) is there as
+long as the record is in flight, and no longer.
 """
 
 from __future__ import annotations
@@ -20,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +54,15 @@ log = logging.getLogger("penstock.transport")
 
 FETCH_BYTES = 4 << 20
 
+IN_FLIGHT_WINDOWS = 8
+"""Delivered and not done, in windows: three stages work on one each, the others wait for Kafka's confirmation."""
+
+IN_FLIGHT_ROWS = 1 << 15
+"""May be in flight however small a window is: a transaction takes longer than many small windows."""
+
+ROOM_POLL_S = 0.1
+"""How soon who waits for room notices that nothing more will be done: a rebalance, or the end."""
+
 PRODUCER_BATCH_BYTES = 900_000
 """Holds a block's predictions and stays below Kafka's default limit; aiokafka's 16 KiB would cut them to pieces."""
 
@@ -54,9 +75,9 @@ class BlockOptions:
     """How the transport fetches and cuts.
 
     kafka           aiokafka's connection options: bootstrap_servers, security_protocol, ssl_context, sasl_…
-    max_rows        rows of a block at most
-    max_bytes       bytes of a block at most; a larger single record is a block of its own
-    fetch_bytes     what one fetch asks of a partition
+    max_rows        rows of a window, and of a block, at most
+    max_bytes       bytes of either; a larger single record is a block of its own
+    fetch_bytes     what one fetch asks of a partition at most
     fetch_wait_ms   how long the broker may wait for data; short, so that partitions just acquired start at once
     gather_bytes    while events come, a fetch is answered when this much is there, or
     gather_ms       after this time
@@ -179,6 +200,12 @@ class BlockConsumer(driver.Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._offsets: BlockOffsets[TP] = BlockOffsets()
+        limits = self.app.blocks
+        self._in_flight: InFlight[TP] = InFlight(
+            max_rows=max(IN_FLIGHT_WINDOWS * limits.max_rows, IN_FLIGHT_ROWS),
+            max_bytes=IN_FLIGHT_WINDOWS * limits.max_bytes,
+        )
+        self._done = asyncio.Event()
         self._seek_lock = asyncio.Lock()
         self._seeks = 0
 
@@ -205,11 +232,24 @@ class BlockConsumer(driver.Consumer):
             )
         ]
         for block in [*(replace(block, followed=True) for block in blocks[:-1]), *blocks[-1:]]:
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            if not await self._room(block, generation):
                 return
             tp = TP(block.topic, block.partition)
             self._offsets.delivered(tp, block.last_offset)
+            self._in_flight.add((tp, block.last_offset), rows=block.rows, size=block.size)
             yield tp, _message(tp, block, generation)
+
+    # Correction 8: no more in flight than the limits allow; see also `penstock.streams.fetching`.
+
+    async def _room(self, block: Block, generation: int) -> bool:
+        """Wait until there is room for the block; False where its partition is given up before."""
+        while self.flow_active and self.app.consumer_generation_id == generation:
+            if self._in_flight.has_room(rows=block.rows, size=block.size):
+                return True
+            self._done.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._done.wait(), ROOM_POLL_S)
+        return False
 
     # Correction 1: acknowledgements and offsets, block by block.
 
@@ -223,6 +263,8 @@ class BlockConsumer(driver.Consumer):
                 if message.generation_id != self.app.consumer_generation_id:
                     return False
                 self._offsets.done(message.tp, message.offset)
+                self._in_flight.remove((message.tp, message.offset))
+                self._done.set()
                 self._acked[message.tp]  # its keys are the partitions that a commit looks at
                 self._n_acked += 1
                 return True
@@ -277,6 +319,7 @@ class BlockConsumer(driver.Consumer):
             self._waiting_for_ack = None
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._thread.share_fetches(len(assigned))
         if assigned and self.app.before_assigned is not None:
             await self.app.before_assigned(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
@@ -286,6 +329,7 @@ class BlockConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         async with self._seek_lock:
             self._offsets.forget()
+            self._in_flight.forget()
             await super().perform_seek()
             await self._seek_where_nothing_is_committed()
             self._seeks += 1
@@ -352,6 +396,7 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
         would wait for those before it. When nothing comes, the first event is answered at once again.
         """
         fetcher, limits = consumer._fetcher, self.app.blocks
+        fetcher._records.hand_out(rows=limits.max_rows, size=limits.max_bytes)
         with_room = {tp for tp in active if self.app.has_room(tp.partition)}
         if not with_room:  # aiokafka would take none for all
             await asyncio.sleep(limits.fetch_wait_ms / 1000)
@@ -380,6 +425,7 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
             enable_auto_commit=False,
             auto_offset_reset=conf.consumer_auto_offset_reset,
             max_partition_fetch_bytes=options.fetch_bytes,
+            fetch_max_bytes=RESPONSE_BYTES,
             fetch_max_wait_ms=options.fetch_wait_ms,
             isolation_level="read_committed",  # correction 6
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
@@ -394,6 +440,10 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         # Nothing is subscribed yet, so nothing was fetched into the mapping that is replaced here.
         self._consumer._fetcher._records = FetchResults()
+
+    def share_fetches(self, partitions: int) -> None:
+        """What is fetched ahead is for so many partitions."""
+        self._consumer._fetcher._max_partition_fetch_bytes = share(self.app.blocks.fetch_bytes, partitions)
 
 
 class BlockProducer(driver.Producer):
