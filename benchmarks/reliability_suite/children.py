@@ -56,9 +56,10 @@ class Child(Generic[Told]):
             raise RuntimeError(f"{self._module} ended with {self._process.poll()}:\n{end}")
         return self._last
 
-    def finish(self, timeout_s: float) -> Told:
-        """Let it come to its end; returns its last words."""
+    def finish(self, timeout_s: float, word: bytes = b"") -> Told:
+        """Let it come to its end, with a last word to it; returns its own."""
         assert self._process.stdin is not None
+        self._process.stdin.write(word)
         self._process.stdin.close()
         self._process.wait(timeout_s)
         self._listener.join()
@@ -91,16 +92,16 @@ def order_of_this_process(kind: type[Told]) -> Told:
     return msgspec.json.decode(sys.argv[1], type=kind)
 
 
-async def tell_until(ended: asyncio.Event, told: Callable[[], Any]) -> None:
-    """Print `told()` again and again; sets `ended` when standard input closes, and returns when it is set."""
+async def tell_until_the_end(told: Callable[[], Any]) -> bytes:
+    """Print `told()` again and again until standard input closes; returns what was read from it."""
     loop = asyncio.get_running_loop()
-    threading.Thread(target=_wait_for_the_end, args=(loop, ended), daemon=True).start()
-    while not ended.is_set():
+    end: asyncio.Future[bytes] = loop.create_future()
+    threading.Thread(target=_wait_for_the_end, args=(loop, end), daemon=True).start()
+    while True:
         tell(told())
-        try:
-            await asyncio.wait_for(ended.wait(), TELL_S)
-        except TimeoutError:
-            continue
+        done, _ = await asyncio.wait([end], timeout=TELL_S)
+        if done:
+            return end.result()
 
 
 def tell(words: Any) -> None:
@@ -108,6 +109,6 @@ def tell(words: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def _wait_for_the_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    sys.stdin.buffer.read()
-    loop.call_soon_threadsafe(ended.set)
+def _wait_for_the_end(loop: asyncio.AbstractEventLoop, end: asyncio.Future[bytes]) -> None:
+    read = sys.stdin.buffer.read()
+    loop.call_soon_threadsafe(end.set_result, read)

@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from aiokafka import AIOKafkaProducer
-from reliability_suite.children import Child, order_of_this_process, tell, tell_until
+from numpy.typing import NDArray
+from reliability_suite.children import Child, order_of_this_process, tell, tell_until_the_end
 from workload import FEATURES, feature_matrix
 
 ROWS = 1000
@@ -57,8 +59,8 @@ class Generator(Child[Sent]):
     def __init__(self, load: Load, log: Path) -> None:
         super().__init__("reliability_suite.load", load, Sent, log)
 
-    def finish(self, timeout_s: float = 180.0) -> Sent:
-        return super().finish(timeout_s)
+    def finish(self, timeout_s: float = 180.0, word: bytes = b"") -> Sent:
+        return super().finish(timeout_s, word)
 
 
 def key_of(number: int) -> bytes:
@@ -75,6 +77,18 @@ def is_bad(number: int, bad_every: int) -> bool:
     [5, 15]
     """
     return bad_every > 0 and number % bad_every == bad_every // 2
+
+
+def bad_events(events: int, bad_every: int) -> NDArray[np.bool_]:
+    """[events]: the same for events 0 … `events` - 1.
+
+    >>> bad_events(25, 10).nonzero()[0].tolist()
+    [5, 15]
+    """
+    bad = np.zeros(events, bool)
+    if bad_every:
+        bad[bad_every // 2 :: bad_every] = True
+    return bad
 
 
 class Values:
@@ -116,12 +130,12 @@ class Producing:
             request_timeout_ms=OUTAGE_MS,
         )
         await producer.start()
-        self._begun, ended = self._clock(), asyncio.Event()
+        self._begun = self._clock()
         try:
             async with asyncio.TaskGroup() as lines:
                 for partition in range(self._load.partitions):
                     lines.create_task(self._send(producer, partition))
-                await tell_until(ended, lambda: self.told)
+                await tell_until_the_end(lambda: self.told)
                 self._last = self._due()
         finally:
             await producer.stop()

@@ -1,0 +1,127 @@
+"""Nothing lost, nothing doubled: score workers under fire, and a count that shares no code with them.
+
+Events with numbers of their own arrive at a steady rate, one in a thousand of them bad, at two score workers with a
+real model, while something is broken again and again. A plain consumer of committed records then counts, for every
+event, its predictions and dead letters.
+
+    kills             a worker is killed with -9 every 15 s for 10 minutes, and started again as `penstock up` does
+    kill-storm        the same every 5 s for 2 minutes
+    takeover          kill -9, and nobody comes back until the other worker serves its partitions
+    rolling-restart   SIGTERM to each worker in turn
+
+    uv run benchmarks/reliability.py                                  # everything in both modes: the long form
+    uv run benchmarks/reliability.py kills --mode exactly_once --seconds 120 --json kills.json
+    uv run benchmarks/reliability.py --short --rate 3000              # each for some seconds: that it works
+
+A pause is the time between two predictions of a partition, by the broker's clock as it appends them. Exits with 1
+where anything was lost, or doubled beyond what the mode allows; times are printed beside what is asked, no more: they
+are the machine's, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from reliability_suite.results import Result
+from reliability_suite.scenarios import MODES, SCENARIOS, Ground
+from reliability_suite.stage import Options, say
+from rich.console import Console
+from rich.table import Table
+
+from penstock.streams.embedded import EmbeddedKafka
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options, chosen = parse(arguments)
+    results: list[Result] = []
+    with folder(chosen.logs) as scratch:
+        for scenario in chosen.scenarios or SCENARIOS:
+            for mode in chosen.mode:
+                say(f"{scenario}, {mode.replace('_', ' ')}")
+                with ground(chosen.servers, scratch / f"kafka-{len(results)}", scratch) as place:
+                    results.append(SCENARIOS[scenario](place, mode, options))
+                print_result(results[-1])
+    print_table(results)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(msgspec.to_builtins(results), indent=2) + "\n")
+    return 0 if all(result.kept for result in results) else 1
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Options, argparse.Namespace]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="by name, as above (default: all)")
+    parser.add_argument("--mode", nargs="+", choices=MODES, default=MODES, help="delivery modes (default: both)")
+    parser.add_argument("--rate", type=int, default=20_000, help="events per second (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="of kills (default: as above)")
+    parser.add_argument("--every", type=float, metavar="SECONDS", help="between kills (default: as above)")
+    parser.add_argument("--rounds", type=int, help="takeovers and restarts (default: 5 and 3)")
+    parser.add_argument("--short", action="store_true", help="one round, or two kills, of each")
+    parser.add_argument("--servers", help="a broker that is already there, instead of an embedded one for each")
+    parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep projects and logs there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    chosen = parser.parse_args(arguments)
+    if unknown := set(chosen.scenarios) - set(SCENARIOS):
+        parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(SCENARIOS)}")
+    if chosen.short:
+        chosen.seconds, chosen.every, chosen.rounds = chosen.seconds or 16.0, chosen.every or 8.0, chosen.rounds or 1
+    options = Options(rate=chosen.rate, seconds=chosen.seconds, every_s=chosen.every, rounds=chosen.rounds)
+    return options, chosen
+
+
+@contextmanager
+def folder(wished: Path | None) -> Iterator[Path]:
+    if wished is not None:
+        wished.mkdir(parents=True, exist_ok=True)
+        yield wished.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="penstock-reliability-") as scratch:
+        yield Path(scratch)
+
+
+@contextmanager
+def ground(servers: str | None, data: Path, scratch: Path) -> Iterator[Ground]:
+    if servers:
+        yield Ground(servers, scratch)
+        return
+    with EmbeddedKafka(data) as kafka:
+        yield Ground(",".join(kafka.servers), scratch)
+
+
+def print_result(result: Result) -> None:
+    for figure in result.figures:
+        mark = "" if figure.kept is None else "kept" if figure.kept else "BROKEN"
+        say(f"    {figure.name}: {figure.seen} (asked: {figure.asked}) {mark}")
+    for problem in result.problems:
+        say(f"    {problem}")
+
+
+def print_table(results: Sequence[Result]) -> None:
+    table = Table(title=f"At the load of this machine: {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores")
+    for heading in ("scenario", "mode", "events", "predictions", "dead letters", "lost", "doubled", "longest pause s"):
+        table.add_column(heading, justify="left" if heading in ("scenario", "mode") else "right")
+    for heading in ("asked", "seen"):
+        table.add_column(heading)
+    for each in results:
+        figures = [figure for figure in each.figures if figure.kept is None or not figure.kept]
+        table.add_row(
+            each.scenario, each.mode.replace("_", " "),
+            *(f"{number:,}" for number in (each.events, each.predictions, each.dead_letters, each.lost, each.doubled)),
+            f"{each.longest_pause_s:.1f}",
+            "\n".join(f"{figure.name} {figure.asked}" for figure in figures),
+            "\n".join(figure.seen for figure in figures),
+        )  # fmt: skip
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    console.print(table)
+    console.print("Every promise was kept." if all(each.kept for each in results) else "A promise is BROKEN.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Times, from what the counter saw: pure arithmetic on pauses. Times are Unix ms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from reliability_suite.counting import BUCKET_MS, Pause
+
+
+def longest_pause_s(pauses: Iterable[Pause], begun: float, ended: float) -> float:
+    """The longest time in which one partition got no prediction, within a time.
+
+    >>> longest_pause_s([Pause(0, 1_000, 2_500), Pause(1, 9_000, 99_000)], begun=2_000, ended=10_000)
+    1.0
+    """
+    return max((min(each.ended, ended) - max(each.begun, begun) for each in pauses), default=0.0) / 1000
+
+
+def longest_standstill_s(pauses: Iterable[Pause], partitions: int, begun: float, ended: float) -> float:
+    """The longest time in which no partition at all got a prediction.
+
+    >>> longest_standstill_s([Pause(0, 1_000, 5_000), Pause(1, 4_000, 9_000)], partitions=2, begun=0, ended=9_000)
+    1.0
+    """
+    turns = []
+    for pause in pauses:
+        if (first := max(pause.begun, begun)) < (last := min(pause.ended, ended)):
+            turns += [(first, 1), (last, -1)]
+    longest, paused, since = 0.0, 0, 0.0
+    for time, change in sorted(turns):
+        if paused == partitions:
+            longest = max(longest, time - since)
+        paused += change
+        since = time
+    return longest / 1000
+
+
+AT_ONCE_MS = 1_000
+"""What was written before a blow may come to rest as late as this; a pause from then on is of another cause."""
+
+
+def served_again_s(pauses: Iterable[Pause], blow: float, partitions: Collection[int]) -> float:
+    """From a blow until each of `partitions` was served again.
+
+    >>> served_again_s([Pause(0, 1_010, 8_000), Pause(0, 9_000, 20_000), Pause(1, 0, 99_000)], 1_000, {0})
+    7.0
+    """
+    waited = [
+        pause.ended - blow
+        for pause in pauses
+        if pause.partition in partitions and pause.begun <= blow + AT_ONCE_MS and pause.ended > blow
+    ]
+    return max(waited, default=0.0) / 1000
+
+
+def busiest(written: Mapping[int, int], interval_ms: float) -> int:
+    """The most predictions that were written in any interval.
+
+    >>> busiest({0: 10, 1: 30, 2: 10, 9: 35}, 2 * BUCKET_MS)
+    40
+    """
+    width = max(1, round(interval_ms / BUCKET_MS))
+    return max((sum(written.get(first + i, 0) for i in range(width)) for first in written), default=0)
+
+
+def rate(written: Mapping[int, int], warm_up: float = 0.1) -> float:
+    """Predictions per second, from when the share `warm_up` of them was written to the last.
+
+    >>> rate({bucket: 10 for bucket in range(100)})
+    200.0
+    """
+    total, passed = sum(written.values()), 0
+    for bucket in sorted(written):
+        passed += written[bucket]
+        if passed >= warm_up * total:
+            return (total - passed) * 1000 / max((max(written) - bucket) * BUCKET_MS, 1)
+    return 0.0

@@ -1,0 +1,127 @@
+"""The scenarios by name: each breaks something under steady load, and holds what was seen against what is asked."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from reliability_suite import figures
+from reliability_suite.pipeline import RESTART_S, Pipeline, ScoreWorker
+from reliability_suite.results import Figure, Result, result, seconds
+from reliability_suite.stage import Options, Outcome, Stage, under_load
+
+MODES = ("exactly_once", "at_least_once")
+COMMIT_INTERVAL_MS = 250.0
+"""Penstock's default."""
+SERVED_S = 60.0
+"""So long a takeover is waited for."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a scenario takes place: a broker, and a folder for projects and logs."""
+
+    servers: str
+    scratch: Path
+
+    def outcome(self, name: str, mode: str, options: Options, act: Callable[[Stage], None]) -> Outcome:
+        pipeline = Pipeline(
+            self.servers, self.scratch, f"{name}-{mode.replace('_', '-')}-{time.time_ns() // 10**9}",
+            mode=mode, partitions=options.partitions,
+        )  # fmt: skip
+        with closing(pipeline):
+            return under_load(pipeline, options, mode, act)
+
+
+def kills(ground: Ground, mode: str, options: Options) -> Result:
+    outcome = ground.outcome("kills", mode, options, lambda stage: kill_in_turn(stage, options, 600, 15))
+    return killed("kills", outcome, [seconds("backlog gone after the last kill", 60, outcome.backlog_gone_s)])
+
+
+def kill_storm(ground: Ground, mode: str, options: Options) -> Result:
+    outcome = ground.outcome("kill-storm", mode, options, lambda stage: kill_in_turn(stage, options, 120, 5))
+    still_s = figures.longest_standstill_s(outcome.counted.pauses, outcome.partitions, outcome.begun, outcome.ended)
+    return killed("kill-storm", outcome, [seconds("longest without any prediction", None, still_s)])
+
+
+def takeover(ground: Ground, mode: str, options: Options) -> Result:
+    def act(stage: Stage) -> None:
+        for turn in range(options.rounds or 5):
+            victim = stage.workers[turn % len(stage.workers)]
+            stage.kill(victim)
+            stage.wait_until(lambda: stage.serves(stage.blows[-1].time + figures.AT_ONCE_MS), SERVED_S)
+            come_back(stage, victim, options)
+
+    return killed("takeover", ground.outcome("takeover", mode, options, act), [])
+
+
+def rolling_restart(ground: Ground, mode: str, options: Options) -> Result:
+    stops: list[float] = []
+
+    def act(stage: Stage) -> None:
+        for _ in range(options.rounds or 3):
+            for worker in stage.workers:
+                stops.append(stage.stop(worker))
+                come_back(stage, worker, options)
+
+    outcome = ground.outcome("rolling-restart", mode, options, act)
+    pause_s = figures.longest_pause_s(outcome.counted.pauses, outcome.begun, outcome.ended)
+    more = [seconds("longest pause of a partition", 1, pause_s), seconds("longest stop", None, max(stops))]
+    return result("rolling-restart", outcome, more=more)
+
+
+def kill_in_turn(stage: Stage, options: Options, default_s: float, default_every_s: float) -> None:
+    every_s = options.every_s or default_every_s
+    for turn in range(max(1, round((options.seconds or default_s) / every_s))):
+        victim = stage.workers[turn % len(stage.workers)]
+        begun = time.monotonic()
+        stage.kill(victim)
+        stage.wait(RESTART_S)
+        victim.start()
+        stage.wait(every_s - (time.monotonic() - begun))
+
+
+def come_back(stage: Stage, worker: ScoreWorker, options: Options) -> None:
+    """Start it, and wait until the group has settled and every partition is served."""
+    worker.start()
+    stage.wait_until(lambda: bool(worker.owns), SERVED_S)
+    settled = time.time() * 1000
+    stage.wait_until(lambda: stage.serves(settled) and stage.backlog < options.rate, SERVED_S)
+
+
+def killed(scenario: str, outcome: Outcome, more: list[Figure]) -> Result:
+    """At least once, the events of a commit interval may come again with each kill."""
+    again = [figures.served_again_s(outcome.counted.pauses, blow.time, blow.partitions) for blow in outcome.blows]
+    served = Figure(
+        "killed worker's partitions served again",
+        "≤ 10 s",
+        f"{statistics.median(again):.1f} s, longest {max(again):.1f} s",
+    )
+    may_double = 0
+    if outcome.mode == "at_least_once":
+        interval = figures.busiest(outcome.counted.written, COMMIT_INTERVAL_MS)
+        may_double = interval * len(outcome.blows)
+        more = [*more, Figure("doubled per kill", f"≤ {interval:,}", f"{most_doubled(outcome):,} at most")]
+    return result(scenario, outcome, may_double=may_double, more=[*more, served])
+
+
+def most_doubled(outcome: Outcome) -> int:
+    """After one blow."""
+    times = [blow.time for blow in outcome.blows]
+    ends = [*times[1:], float("inf")]
+    return max(
+        sum(repeat.count for repeat in outcome.counted.repeats if begun <= repeat.time < ended)
+        for begun, ended in zip(times, ends, strict=True)
+    )
+
+
+SCENARIOS: dict[str, Callable[[Ground, str, Options], Result]] = {
+    "kills": kills,
+    "kill-storm": kill_storm,
+    "takeover": takeover,
+    "rolling-restart": rolling_restart,
+}
