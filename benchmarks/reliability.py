@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ from penstock.streams.embedded import EmbeddedKafka
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options, chosen = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers and brokers end with it
     results: list[Result] = []
     with folder(chosen.logs) as scratch:
         for scenario in chosen.scenarios or SCENARIOS:

@@ -41,8 +41,8 @@ class Load(msgspec.Struct, frozen=True):
     partitions: int
     rate: int
     """Events per second, over all partitions."""
-    bad_every: int = 1000
-    """0: all are good."""
+    bad_every: int = 999
+    """0: all are good. Prime to the number of partitions, so that each gets some."""
 
 
 class Sent(msgspec.Struct, frozen=True):

@@ -95,9 +95,17 @@ class Pipeline:
     """
 
     def __init__(
-        self, servers: str, scratch: Path, name: str, *, mode: str, partitions: int, replicas: int = 1, workers: int = 2,
+        self,
+        servers: str,
+        scratch: Path,
+        name: str,
+        *,
+        mode: str,
+        partitions: int,
+        replicas: int = 1,
+        workers: int = 2,
         events: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name, self.servers, self.partitions, self._replicas = name, servers, partitions, replicas
         self.directory = scratch / name
         self.directory.mkdir(parents=True)

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from reliability_suite.counter import Counted, Counter, Watch
 from reliability_suite.load import Generator, Load
@@ -31,7 +30,7 @@ class Options:
 
     rate: int = 20_000
     partitions: int = 4
-    bad_every: int = 1000
+    bad_every: int = 999
     seconds: float | None = None
     every_s: float | None = None
     rounds: int | None = None
