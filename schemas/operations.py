@@ -51,7 +51,7 @@ class OperationalReading(msgspec.Struct, frozen=True, omit_defaults=True):
     """One worker's figures over the interval that ends at `time`.
 
     role, worker   score, watch, …; which of its workers, the same name through restarts where there is one
-    time           Unix ms, the worker's clock
+    time           Unix ms, the worker's clock; the judge takes the brokers', which dated the record
     interval_ms    since its reading before this one
     partitions     of the events topic that it owns
     events         taken from its input

@@ -31,12 +31,18 @@ class Topic:
     """Of the log on the brokers' disks. A compacted topic keeps what was overwritten until its segment is full."""
 
     def settings(self) -> dict[str, str]:
-        """The topic's configuration in Kafka's own words."""
+        """The topic's configuration in Kafka's own words.
+
+        The brokers date what Penstock writes, so that no worker's clock does: one that is a day ahead would be refused
+        (`message.timestamp.after.max.ms`), and its records would count as the newest of all for a day.
+        """
         settings = {
             "cleanup.policy": self.cleanup,
             "retention.ms": str(self.retention_ms if self.cleanup == "delete" else -1),
             "max.message.bytes": str(self.max_message_bytes),
         }
+        if self.role != "events":
+            settings["message.timestamp.type"] = "LogAppendTime"
         return settings if self.segment_bytes is None else {**settings, "segment.bytes": str(self.segment_bytes)}
 
 

@@ -32,6 +32,7 @@ from penstock.streams.admin import AdminServer
 from penstock.streams.blocks import Block
 from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.clocks import ClockWatch, SteadyClock
 from penstock.streams.delivery import fatal
 from penstock.streams.judging.acting import Actor
 from penstock.streams.judging.verdicts import decided
@@ -83,6 +84,7 @@ class JudgeRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(ClockWatch(self.metrics.clock, SteadyClock()))
         await self.add_runtime_dependency(self._brokers)
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "judge")

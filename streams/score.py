@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from penstock.schemas.records import ModelRef
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.brokers import Brokers
+from penstock.streams.clocks import ClockWatch, SteadyClock
 from penstock.streams.control import ControlFollower
 from penstock.streams.delivery import AtLeastOnce
 from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatureStore
@@ -69,6 +69,7 @@ class ScoreRole(Service):
         self._kafka = client_options(settings.kafka)
         self.metrics = ScoreMetrics(settings.pipeline.name, worker=worker_name())
         self._readings = Readings(settings, self._reading)
+        self._clock = SteadyClock()
         self.brokers = Brokers.of(settings, "score", self.metrics.brokers)
         self._admin = AdminServer.of(settings.admin, "score", self.metrics, self.brokers.or_else(self._not_ready))
         self._follower = ControlFollower.of(settings)
@@ -128,6 +129,7 @@ class ScoreRole(Service):
         """Partition → when the broker got its last event that is done, Unix ms."""
 
     # Before the first event: a model.
+            age_s=self._clock.age_s,
 
     async def on_start(self) -> None:
         """Returns when a model serves; only then does the worker join its consumer group."""
@@ -140,6 +142,7 @@ class ScoreRole(Service):
         await topics.require(self._settings)
         await self._follower.start()
         if (control := self._follower.current) is not None:
+        await self.add_runtime_dependency(ClockWatch(self.metrics.clock, self._clock))
             self._models.follow(control)
         else:
             log.warning(
@@ -165,13 +168,13 @@ class ScoreRole(Service):
     # What it says of itself.
 
     def _reading(self) -> OperationalReading | None:
-        now, topic = now_ms(), self._settings.topics.events.name
+        topic = self._settings.topics.events.name
         waited = [
-            now - timestamp
+            self._clock.age_ms(timestamp)
             for partition, timestamp in self._done.items()
             if partition in self._partitions and self._app.waits(TP(topic, partition))
         ]
-        return self.metrics.tally.reading(now=now, partitions=self._partitions, behind_ms=max(waited, default=0))
+        return self.metrics.tally.reading(now=now_ms(), partitions=self._partitions, behind_ms=max(waited, default=0))
 
     # The models, as the control record says.
 
@@ -260,7 +263,7 @@ class ScoreRole(Service):
 
     def _observe(self, stretches: Sequence[Stretch], window: Window) -> None:
         oldest = min(window.records[run.start].timestamp for run in window.runs)
-        self.metrics.observe_latency(time.time() - oldest / 1000, rows=len(window.records))
+        self.metrics.observe_latency(self._clock.age_s(oldest), rows=len(window.records))
         for stretch in stretches:
             last = stretch.arrivals[-1].block
             self._done[last.partition] = last.records[-1].timestamp

@@ -39,6 +39,7 @@ from penstock.streams.back_off import PATIENT
 from penstock.streams.blocks import Block
 from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.clocks import ClockWatch, SteadyClock
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
@@ -88,6 +89,7 @@ class ShadowRole(Service):
         super().__init__()
         self._app, self._settings, self._topics = app, settings, settings.topics
         self.metrics = ShadowMetrics(settings.pipeline.name)
+        self._clock = SteadyClock()
         self._tally = Tally("shadow", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
         self._brokers = Brokers.of(settings, "shadow", self.metrics.brokers)
@@ -111,6 +113,7 @@ class ShadowRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(ClockWatch(self.metrics.clock, self._clock))
         await self.add_runtime_dependency(self._brokers)
         log.info("Admin at %s", self._admin.address)
         await topics.require(self._settings, "shadow")
@@ -294,7 +297,7 @@ class ShadowRole(Service):
             for place, end in ends.items():
                 one = shadowed[place.partition]
                 waits = self._app.waits(TP(place.topic, place.partition))
-                one.lag.measure(end, waits=waits, now=now_ms())
+                one.lag.measure(end, waits=waits, age_ms=self._clock.age_ms)
                 if self._shadowed.get(place.partition) is one:
                     behind_s = one.lag.behind_ms / 1000
                     self.metrics.show_behind(place.partition, events=one.lag.events, seconds=behind_s)

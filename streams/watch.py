@@ -45,6 +45,7 @@ from penstock.streams.back_off import PATIENT
 from penstock.streams.blocks import Block
 from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
+from penstock.streams.clocks import ClockWatch, SteadyClock, steady_ms
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
@@ -53,7 +54,7 @@ from penstock.streams.transport import BlockApp, BlockSchema
 from penstock.streams.watching.config import WatchConfig
 from penstock.streams.watching.outputs import AnySummary, record_of
 from penstock.streams.watching.partition import PartitionWatch
-from penstock.streams.watching.reading import Reading
+from penstock.streams.watching.reading import Reading, dated
 from penstock.streams.watching.reference import References
 from penstock.streams.watching.second_reader import SecondReader
 
@@ -93,6 +94,7 @@ class WatchRole(Service):
         super().__init__()
         self._app, self._settings, self._topics = app, settings, settings.topics
         self.metrics = WatchMetrics(settings.pipeline.name)
+        self._clock = SteadyClock()
         self._tally = Tally("watch", worker_name(), now=now_ms())
         self._readings = Readings(settings, self._reading)
         self._label_seen: int | None = None
@@ -109,6 +111,7 @@ class WatchRole(Service):
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(ClockWatch(self.metrics.clock, self._clock))
         await self.add_runtime_dependency(self._brokers)
         log.info("Admin at %s", self._admin.address)
         self._config = WatchConfig.of(self._settings, await topics.require(self._settings, "watch"))
@@ -130,17 +133,16 @@ class WatchRole(Service):
         return None if self._watched else "no partition of the scored log is assigned to this worker"
 
     def _reading(self) -> OperationalReading | None:
-        now = now_ms()
         return self._tally.reading(
-            now=now,
+            now=now_ms(),
             partitions=sorted(self._watched),
-            behind_ms=self._behind_ms(now),
-            label_age_ms=None if self._label_seen is None else max(now - self._label_seen, 0),
+            behind_ms=self._behind_ms(),
+            label_age_ms=None if self._label_seen is None else self._clock.age_ms(self._label_seen),
         )
 
-    def _behind_ms(self, now: int) -> int:
+    def _behind_ms(self) -> int:
         waited = [
-            now - newest
+            self._clock.age_ms(newest)
             for partition, one in self._watched.items()
             for log, newest in one.newest.items()
             if self._app.waits(TP(log, partition))
@@ -189,7 +191,7 @@ class WatchRole(Service):
         states = await self._checkpoints.open(partitions)
         self._watched = {
             partition: Watched(
-                PartitionWatch(partition, self._config, binning=self._binning, clock=now_ms, state=state)
+                PartitionWatch(partition, self._config, binning=self._binning, clock=steady_ms, state=state)
             )
             for partition, state in states.items()
         }
@@ -246,7 +248,9 @@ class WatchRole(Service):
         place = f"{topic}, partition {partition}, offset {record.offset}"
         decode = scored.decode if topic == self._topics.scored.name else paired_wire.decode
         try:
-            return decode(record.value, record.headers, place=place)
+            return dated(
+                decode(record.value, record.headers, place=place), record.timestamp, self._config.max_future_ms
+            )
         except (scored.CorruptBlock, paired_wire.CorruptPaired) as error:
             self.metrics.count_corrupt()
             log.error("%s Its rows are missing from the statistics.", error)

@@ -98,7 +98,8 @@ class JudgeInputs:
                 told = self._pass_time(written)
                 return told + self._looked(self.rollouts.comparison(comparison, written=written), written)
             case "operations":
-                reading = decode_reading(value, headers, place=place)
+                # By the brokers' clock, as all is: one worker's that is a day ahead would make all others silent.
+                reading = msgspec.structs.replace(decode_reading(value, headers, place=place), time=written)
                 told = [*self._pass_time(written), *self._judge.operations(reading)]
                 return told + self._looked(self.rollouts.operations(reading, written=written), written)
             case _:  # refuses what is not an acknowledgement either

@@ -13,6 +13,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from penstock.monitoring.metrics.brokers import BrokerMetrics
+from penstock.monitoring.metrics.clock import ClockMetrics
 from penstock.monitoring.metrics.tally import Tally
 
 GapKind = Literal["missing", "stale", "malformed", "unanswered"]
@@ -32,6 +33,7 @@ class PipelineMetrics:
         self.registry = CollectorRegistry()
         self._pipeline = pipeline
         self.brokers = BrokerMetrics(pipeline, self.registry)
+        self.clock = ClockMetrics(pipeline, self.registry)
         self.revision = self._gauge(
             "penstock_control_revision", "Revision of the control record that this worker follows."
         ).labels(pipeline)

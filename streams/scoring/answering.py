@@ -41,8 +41,8 @@ class Part(NamedTuple):
 class Answering:
     """Has windows scored as the control record says, with the fallback for when there is no time or a model fails.
 
-    `queue_ms`, `leave_ms` and `hold_s` are those of the settings; `unix_s` is the clock that events' broker timestamps
-    are compared with, `clock` the one that `hold_s` is measured on.
+    `queue_ms`, `leave_ms` and `hold_s` are those of the settings; `age_s` says how old an event is, by its broker
+    timestamp in Unix ms; `clock` is what `hold_s` is measured on.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Answering:
         queue_ms: float = 1_000.0,
         leave_ms: float = 200.0,
         hold_s: float = 1.0,
-        unix_s: Callable[[], float] = time.time,
+        age_s: Callable[[int], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inference, self._metrics, self._unix_s = inference, metrics, unix_s
+        self._inference, self._metrics, self._age_s = inference, metrics, age_s
         self._overload = Hysteresis(above=queue_ms, below=leave_ms, on_s=hold_s, off_s=hold_s, clock=clock)
         self._failing = Hysteresis(above=0, below=1, on_s=0, off_s=hold_s, clock=clock)
         self._watching = False
@@ -145,7 +145,7 @@ class Answering:
     def _overloaded(self, window: Window, fallback: Runtime) -> bool:
         """Whether events have waited so long, for so long, that the fallback must answer."""
         oldest = min(window.records[run.start].timestamp for run in window.runs)
-        delay_ms = self._unix_s() * 1000 - oldest
+        delay_ms = self._age_s(oldest) * 1000
         before = self._overload.on
         after = self._overload.observe(delay_ms)
         if after != before:

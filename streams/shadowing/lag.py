@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _MEMORY = 0.98
 """Weight of the past, record by record, in how many rows there are to an offset of the log."""
 
@@ -13,7 +15,7 @@ class Lag:
     >>> lag = Lag()
     >>> lag.took(0, 1_000)
     >>> lag.took(2, 1_500, rows=512)
-    >>> lag.measure(10, waits=True, now=9_500)
+    >>> lag.measure(10, waits=True, age_ms=lambda timestamp: 9_500 - timestamp)
     >>> lag.events, lag.behind_ms
     (2048.0, 8000)
     """
@@ -31,8 +33,8 @@ class Lag:
             self._offsets = _MEMORY * self._offsets + following - self._next
         self._next, self._newest = following, timestamp
 
-    def measure(self, end: int, *, waits: bool, now: int) -> None:
-        """The log ends at `end` now, Unix ms; `waits` says whether what is left are records."""
+    def measure(self, end: int, *, waits: bool, age_ms: Callable[[int], int]) -> None:
+        """The log ends at `end` now; `waits` says whether what is left are records, `age_ms` how old a timestamp is."""
         left = 0 if self._next is None else end - self._next
         self.events = left * (self._rows / self._offsets if self._offsets else 1.0) if waits else 0.0
-        self.behind_ms = max(now - self._newest, 0) if waits and self._newest else 0
+        self.behind_ms = age_ms(self._newest) if waits and self._newest else 0

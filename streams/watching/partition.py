@@ -60,7 +60,7 @@ class ReadingState(msgspec.Struct, frozen=True):
 
 
 class PartitionWatch:
-    """One partition. `binning` gives the bins of the present reference, `clock` Unix ms.
+    """One partition. `binning` gives the bins of the present reference, `clock` is monotonic, ms.
 
     labels        of its events
     scored        the first reading of the scored log: what came

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -53,6 +54,18 @@ class Dating(NamedTuple):
         """No row is expected any more that is older, once these were read."""
         good = self.well_dated(block)
         return int(block.event_times[good].max()) - self.max_out_of_order_ms if good.any() else NO_WATERMARK
+
+
+def dated(block: B, written: int, max_future_ms: int) -> B:
+    """The rows of a record that the brokers got at `written`, Unix ms.
+
+    No event was there later than its scores. Where its timestamp says so, by more than `max_future_ms`, a producer
+    whose clock is ahead has dated both the record and the event: it is taken to be as new as its scores.
+    """
+    if not block.rows or int(block.timestamps.max()) <= written + max_future_ms:
+        return block
+    timestamps = np.where(block.timestamps > written + max_future_ms, np.int64(written), block.timestamps)
+    return replace(block, timestamps=timestamps)  # type: ignore[type-var]
 
 
 class Summarise(Protocol[B, S_co]):

@@ -40,16 +40,18 @@ def test_all_that_follow_the_events_topic_need_its_partitions() -> None:
     assert not any("flights.control" in line for line in told)
 
 
-def test_more_retention_and_larger_messages_are_welcome_less_is_told() -> None:
+def test_more_retention_and_larger_messages_are_welcome_anything_else_is_told() -> None:
     def change(found: dict[str, FoundTopic]) -> None:
         found["flights.scored"] = FoundTopic(4, {"retention.ms": "-1", "max.message.bytes": "99999999"})
         found["flights.labels"] = FoundTopic(4, {"retention.ms": "1000", "max.message.bytes": "1000"})
         found["flights.control"] = FoundTopic(1, {"cleanup.policy": "delete"})
+        found["flights.state"] = FoundTopic(4, {"message.timestamp.type": "CreateTime"})
 
     assert differences(change) == [
         "flights.labels: retention.ms is 1000, expected 2592000000",
         "flights.labels: max.message.bytes is 1000, expected 1048588",
         "flights.control: cleanup.policy is delete, expected compact",
+        "flights.state: message.timestamp.type is CreateTime, expected LogAppendTime",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import re
 import signal
 import subprocess
@@ -103,11 +104,14 @@ class Project:
         """The features that its models add up: all numbers."""
         return [feature.name for feature in self.settings.catalogue.features if feature.type.kind == "float"]
 
-    def start_worker(self, role: str = "score") -> Worker:
+    def start_worker(self, role: str = "score", **environ: str) -> Worker:
+        """`environ` adds to this process's environment."""
         log = self.settings.directory / f"worker-{len(self.workers)}.log"
         command = [sys.executable, "-m", "penstock", "worker", role, "--config", str(self.settings.file.absolute())]
         with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=self.settings.directory, stdout=out, stderr=out)
+            process = subprocess.Popen(
+                command, cwd=self.settings.directory, stdout=out, stderr=out, env={**os.environ, **environ}
+            )
         self.workers.append(Worker(process, log))
         return self.workers[-1]
 

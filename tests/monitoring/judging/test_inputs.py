@@ -76,3 +76,12 @@ def test_a_comparison_is_no_signal() -> None:
     value, headers = encode_comparison(compared)
     assert JudgeInputs.kind_of(headers) == "comparison"
     assert new_inputs().take(value, headers, offset=0, written=0) == []
+
+
+def test_a_worker_whose_clock_is_a_day_ahead_makes_nobody_silent() -> None:
+    day_ms = 24 * 3600 * 1000
+    wrong = OperationalReading("score", "b", 10_000 + day_ms, 10_000, partitions=(1,))
+    records: list[Record] = [reading(0, partitions=(0,)), (*encode_reading(wrong), 10_000)]
+    records += [reading(written, partitions=(0, 1)) for written in range(20_000, 200_000, 10_000)]
+
+    assert take(new_inputs(), records) == []

@@ -20,6 +20,7 @@ from penstock.schemas.control import Control
 from penstock.schemas.events import DecodedEvents
 from penstock.schemas.keys import hash_keys
 from penstock.schemas.predictions import Answered
+from penstock.streams.clocks import SteadyClock
 from penstock.streams.scoring.answering import PATIENCE, Answering
 from penstock.streams.scoring.inference import Inference
 from penstock.streams.scoring.scoring import Run, Window
@@ -81,7 +82,9 @@ async def answered(
     clock = clock or Clock()
     inference = Inference()
     try:
-        answering = Answering(inference, metrics or ScoreMetrics("test"), unix_s=clock, clock=clock)
+        answering = Answering(
+            inference, metrics or ScoreMetrics("test"), age_s=SteadyClock(clock, clock).age_s, clock=clock
+        )
         return await answering.answer(window, serving(record, *models))
     finally:
         inference.shutdown()
@@ -207,7 +210,9 @@ class Stream:
 
     def __init__(self) -> None:
         self.clock, self.metrics, self.inference = Clock(), ScoreMetrics("test"), Inference()
-        self.answering = Answering(self.inference, self.metrics, unix_s=self.clock, clock=self.clock)
+        self.answering = Answering(
+            self.inference, self.metrics, age_s=SteadyClock(self.clock, self.clock).age_s, clock=self.clock
+        )
 
     async def at(self, seconds: float, *, waited_ms: float, champion: Model | None = None) -> str | None:
         """Why the fallback answered the window's first row."""

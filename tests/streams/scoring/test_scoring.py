@@ -27,6 +27,7 @@ from penstock.schemas.records import ModelRef
 from penstock.schemas.scored import decode
 from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import Topics
+from penstock.streams.clocks import SteadyClock
 from penstock.streams.features.store import NoFeatures
 from penstock.streams.scoring.answering import Answering
 from penstock.streams.scoring.automation import FULL, Automation
@@ -89,7 +90,8 @@ async def scored(
     codec = JsonCodec(CATALOGUE.event_schema(id="id"))
     scoring = Scoring(codec=codec, catalogue=CATALOGUE, store=NoFeatures(), metrics=metrics)
     inference = Inference()
-    window = await Answering(inference, metrics).answer(await scoring.prepare(runs, records), serving)
+    answering = Answering(inference, metrics, age_s=SteadyClock().age_s)
+    window = await answering.answer(await scoring.prepare(runs, records), serving)
     inference.shutdown()
     encoder = OutputEncoder(
         CATALOGUE, TOPICS, metrics, log_scored=log_scored, automation=automation, letter_key=letter_key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from penstock.schemas.scored import ScoredBlock
 from penstock.streams.partitioners import partition_of
 from penstock.streams.watching.config import WatchConfig
 from penstock.streams.watching.partition import PartitionWatch
+from penstock.streams.watching.reading import dated
 
 HERE, PARTITIONS = 2, 4
 MATURITY_S = 10
@@ -63,6 +64,30 @@ def test_rows_are_mature_when_the_watermark_is_so_far_past_them(clock: Clock) ->
     assert not watch.is_mature(early), "a row may be a second out of order"
     watch.scored.put(scored_rows([0.5], event_times=[12_000], first_offset=3), 2)
     assert watch.is_mature(early)
+
+
+def test_a_producer_whose_clock_is_ahead_moves_no_watermark(clock: Clock) -> None:
+    """It dates its events and their records alike; but the log, which the brokers date, says when they were scored."""
+    rows = scored_rows([0.5] * 2, event_times=[1_000, 90_000_000])
+    ahead = replace(rows, timestamps=rows.event_times)
+    read = dated(ahead, 2_000, CONFIG.max_future_ms)
+    watch = watching(clock)
+    watch.scored.put(read, 0)
+
+    assert read.timestamps.tolist() == [1_000, 2_000]
+    assert watch.scored.newest == 0, "a second out of order"
+    assert dated(ahead, 90_000_000, CONFIG.max_future_ms) is ahead
+
+
+def test_a_quiet_part_is_given_out_when_its_time_is_over(clock: Clock) -> None:
+    watch = watching(clock)
+    watch.scored.put(scored_rows([0.5], event_times=[0]), 0)
+    clock.now += CONFIG.segment_max_ms - 1
+    watch.pass_time()
+    assert watch.scored.give() == []
+    clock.now += 1
+    watch.pass_time()
+    assert [part.rows for part in watch.scored.give()] == [1]
 
 
 def test_where_labels_have_watermarks_those_decide(clock: Clock) -> None:
