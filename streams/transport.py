@@ -4,7 +4,7 @@ Faust spends 88 µs on every message it delivers. Here a message carries a `Bloc
 returned for a partition, so that cost is paid once for thousands of events. Everything else is Faust's: the group, the
 rebalance, the conductor, the streams and agents. `BlockApp` is the `faust.App` that is wired this way.
 
-Stock Faust must be corrected in eight places for this (each was seen or read in its source):
+Stock Faust must be corrected in nine places for this (each was seen or read in its source):
 
 1. Offsets: a block is acknowledged whole; the committed offset is the end of the acknowledged prefix of blocks.
 2. Rebalance: what is in flight is finished and committed before Faust forgets its acknowledgements.
@@ -15,6 +15,7 @@ Stock Faust must be corrected in eight places for this (each was seen or read in
 7. Stopping: as soon as what is in flight is committed the group is left, also in the middle of a rebalance.
 8. Memory: what is fetched ahead, handed out and in flight has limits in rows and bytes. A slow stage, or a slow sink,
    holds back the fetching and nothing else: the group's heartbeats have a task of their own.
+9. The look-out for a stream that is stuck: it reads positions that are not known yet, and would end the worker.
 
 What a worker holds of its input is at most, in bytes of keys and values,
 
@@ -49,6 +50,7 @@ from mode.utils.futures import maybe_async, notify
 
 from penstock.streams.blocks import Block, BlockOffsets, Cut, InFlight, cut
 from penstock.streams.fetching import RESPONSE_BYTES, FetchResults, share
+from penstock.streams.membership import leave
 
 log = logging.getLogger("penstock.transport")
 
@@ -62,6 +64,9 @@ IN_FLIGHT_ROWS = 1 << 15
 
 ROOM_POLL_S = 0.1
 """How soon who waits for room notices that nothing more will be done: a rebalance, or the end."""
+
+NOTHING_MORE_S = 0.05
+"""Between two looks of the reader while the app stops: a rebalance that ends meanwhile makes it read again."""
 
 PRODUCER_BATCH_BYTES = 900_000
 """Holds a block's predictions and stays below Kafka's default limit; aiokafka's 16 KiB would cut them to pieces."""
@@ -170,6 +175,12 @@ class BlockApp(faust.App):
             return False
         return True
 
+    async def _stop_consumer(self) -> None:  # correction 7
+        """Fetch no more, finish and commit what is in flight, and leave the group before anything else is stopped."""
+        await super()._stop_consumer()
+        if self._consumer is not None:
+            await self._consumer.leave()
+
     def on_init_dependencies(self) -> Iterable[Service]:
         return [*self._first_services, *super().on_init_dependencies()]
 
@@ -208,6 +219,8 @@ class BlockConsumer(driver.Consumer):
         self._done = asyncio.Event()
         self._seek_lock = asyncio.Lock()
         self._seeks = 0
+        self._hand_over = asyncio.Lock()
+        self._left = False
 
     def _new_consumer_thread(self) -> BlockConsumerThread:
         return BlockConsumerThread(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
@@ -217,6 +230,9 @@ class BlockConsumer(driver.Consumer):
         seeks, options = self._seeks, self.app.blocks
         fetched, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
+        if self.app.should_stop:
+            await asyncio.sleep(NOTHING_MORE_S)
+            return
         if not fetched or self.should_stop:
             return
         if not self.flow_active or seeks != self._seeks:
@@ -280,14 +296,20 @@ class BlockConsumer(driver.Consumer):
     # Correction 2: finish and commit before the acknowledgements are forgotten.
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        if revoked and not self.should_stop and not self.app.should_stop:
-            self.stop_flow()
-            self.app.flow_control.suspend()
-            self.app.flow_control.clear()
-            await self._drain(self.app.blocks.drain_s)
-        await super().on_partitions_revoked(revoked)
-        if self.app.after_revoked is not None:
-            await self.app.after_revoked(revoked)
+        async with self._hand_over:
+            if self._left:
+                return
+            if revoked:
+                self._stop_reading()
+                await self._drain(self.app.blocks.drain_s)
+            await super().on_partitions_revoked(revoked)
+            if self.app.after_revoked is not None:
+                await self.app.after_revoked(revoked)
+
+    def _stop_reading(self) -> None:
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        self.app.flow_control.clear()
 
     async def wait_empty(self) -> None:
         """As stock Faust when it stops, without its full garbage collection after every acknowledgement."""
@@ -308,8 +330,15 @@ class BlockConsumer(driver.Consumer):
                 timeout_s,
             )
             self._unacked_messages.clear()  # they were waited for once: Faust asks again during a rebalance
-        await self.maybe_wait_for_commit_to_finish()
-        await self.force_commit()  # commit() does nothing while another commit runs
+        try:
+            async with asyncio.timeout(self.app.blocks.drain_s):
+                await self.maybe_wait_for_commit_to_finish()
+                await self.force_commit()  # commit() does nothing while another commit runs
+        except TimeoutError:
+            log.warning(
+                "The last offsets were not committed within %.1f s; whoever owns the partitions next scores some again",
+                self.app.blocks.drain_s,
+            )
 
     async def _next_ack(self, timeout_s: float) -> None:
         acked = self._waiting_for_ack = self.loop.create_future()
@@ -320,9 +349,30 @@ class BlockConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._thread.share_fetches(len(assigned))
-        if assigned and self.app.before_assigned is not None:
-            await self.app.before_assigned(assigned)
+        async with self._hand_over:
+            if self.app.should_stop:
+                return  # to take over what is given away in a moment would only fence its next owner
+            if assigned and self.app.before_assigned is not None:
+                await self.app.before_assigned(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
+
+    # Correction 7: one hand-over at a time, and the last one leaves the group.
+
+    async def leave(self) -> None:
+        """Finish and commit what is in flight, give all partitions up and leave the group: others take over at once."""
+        consumer = self._thread._consumer
+        if consumer is None or self._left:
+            return
+        async with self._hand_over:
+            self._stop_reading()
+            await self._drain(self.app.blocks.drain_s)
+            self._left = True
+            if self.app.after_revoked is not None:
+                await self.app.after_revoked(self.assignment())
+        await leave(consumer, patience_s=self.app.blocks.drain_s)
+
+    def close(self) -> None:
+        """Nothing: Faust would close the connections here while the group still waits to hear from this member."""
 
     # Correction 3: one seek at a time, and it forgets what was delivered before it.
 
@@ -344,6 +394,8 @@ class BlockConsumer(driver.Consumer):
     # Correction 4: in exactly-once mode the transactions carry the offsets.
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        if self._left:
+            return False
         if self.app.blocks.exactly_once:
             return True
         return bool(await super()._commit(offsets))
