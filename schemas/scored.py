@@ -26,7 +26,7 @@ A reader ignores columns and metadata that it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -196,6 +196,20 @@ def decode(value: bytes | None, headers: Sequence[tuple[str, bytes]], *, place: 
         return _read(value or b"")
     except arrow_columns.UNREADABLE as error:
         raise CorruptBlock(place, f"the checksum is right, the content is not: {error}") from error
+
+
+def without_repeats(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
+    """The rows of a log, its partitions' records in their order, each row once.
+
+    A log that was written at least once begins again further back after a crash: what is not above the highest offset
+    of its partition came before.
+    """
+    seen: dict[int, int] = {}
+    for block in blocks:
+        fresh = int(np.searchsorted(block.offsets, seen.get(block.partition, -1), side="right"))
+        if fresh < block.rows:
+            seen[block.partition] = int(block.offsets[-1])
+            yield block.take(slice(fresh, block.rows)) if fresh else block
 
 
 def _write(block: ScoredBlock, withhold: Collection[str]) -> bytes:

@@ -115,19 +115,27 @@ async def newest_records(
     async with clients.consumer(kafka, fetch_max_wait_ms=100, max_partition_fetch_bytes=4 << 20) as consumer:
         partitions = await clients.partitions(consumer, topic)
         consumer.assign(partitions)
-        begins: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
         ends = await clients.end_offsets(consumer, partitions)
-        found: dict[TopicPartition, tuple[ConsumerRecord, int]] = {}
-        searched = {tp: end for tp, end in ends.items() if begins[tp] < end}
-        while searched:
-            searched = {tp: max(begins[tp], ends[tp] - span) for tp in searched}
-            consumer.assign(list(searched))
-            for tp, offset in searched.items():
-                consumer.seek(tp, offset)
-            async for run in to_the_end(consumer, searched):
-                for record in run:
-                    tp = TopicPartition(topic, record.partition)
-                    found[tp] = record, max(ends[tp], record.offset + 1)
-            searched = {tp: offset for tp, offset in searched.items() if tp not in found and offset > begins[tp]}
-            span *= 8
+        return {tp: (record, ends[tp]) for tp, record in (await last_before(consumer, ends, span=span)).items()}
+
+
+async def last_before(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], *, span: int = 4
+) -> dict[TopicPartition, ConsumerRecord]:
+    """The last record of each partition before an offset; one without is left out. The consumer is assigned anew."""
+    begins: dict[TopicPartition, int] = await consumer.beginning_offsets(list(ends))
+    found: dict[TopicPartition, ConsumerRecord] = {}
+    searched = {tp: end for tp, end in ends.items() if begins[tp] < end}
+    while searched:
+        searched = {tp: max(begins[tp], ends[tp] - span) for tp in searched}
+        consumer.assign(list(searched))
+        for tp, offset in searched.items():
+            consumer.seek(tp, offset)
+        async for run in to_the_end(consumer, searched):
+            for record in run:
+                tp = TopicPartition(record.topic, record.partition)
+                if record.offset < ends[tp]:
+                    found[tp] = record
+        searched = {tp: offset for tp, offset in searched.items() if tp not in found and offset > begins[tp]}
+        span *= 8
     return found

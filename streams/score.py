@@ -39,6 +39,7 @@ from penstock.streams.scoring.answering import Answering
 from penstock.streams.scoring.automation import Automation
 from penstock.streams.scoring.inference import Inference
 from penstock.streams.scoring.outputs import OutputEncoder
+from penstock.streams.scoring.repeats import Repeats
 from penstock.streams.scoring.scoring import Scoring, Window
 from penstock.streams.scoring.serving import LoadedModel, Models
 from penstock.streams.scoring.stretches import Arrival, Stretch, by_partition
@@ -99,6 +100,11 @@ class ScoreRole(Service):
         self._delivery = self._exactly_once or AtLeastOnce(
             lambda: app.producer._producer, log=self._encoder.log, commit_note=app.commit_note
         )
+        self._repeats = (
+            None
+            if self._exactly_once
+            else Repeats(settings.kafka, settings.topics, lambda: app.consumer._thread._consumer, self.metrics)
+        )
         self.trials = Trials(
             max_rows=settings.window.max_rows,
             max_crashes=settings.delivery.max_crashes,
@@ -156,6 +162,8 @@ class ScoreRole(Service):
     async def on_stop(self) -> None:
         await self._follower.stop()
         await self._store.close()
+        if self._repeats is not None:
+            await self._repeats.stop()
         self._inference.shutdown()
 
     def _not_ready(self) -> str | None:
@@ -197,7 +205,10 @@ class ScoreRole(Service):
         await self.brokers.know_of(assigned)
         if self._exactly_once is not None:
             await self._exactly_once.open(assigned, self._app.consumer_generation_id)
-        await self.trials.assigned(assigned)
+        if self._repeats is not None:
+            await asyncio.gather(self._repeats.assigned(assigned), self.trials.assigned(assigned))
+        else:
+            await self.trials.assigned(assigned)
         self._partitions = sorted(tp.partition for tp in assigned)
         self.metrics.partitions.set(len(assigned))
         log.info("Scoring partitions %s", ", ".join(map(str, self._partitions)))

@@ -23,6 +23,7 @@ import readme
 import typer.main
 from pydantic import BaseModel
 from rich.console import Console
+from traffic import once
 
 import penstock
 from penstock.models.key_templates import KeyTemplate
@@ -193,6 +194,17 @@ def test_the_prediction_is_one() -> None:
     assert set(json.loads(block)) >= {"id", "score", "variant", "model", "version", "source", "event_time", "defaulted"}
     assert set(json.loads(block)) <= set(Prediction.__struct_fields__)
     assert prediction.variant == "champion"
+
+
+def test_what_a_consumer_keeps_is_every_prediction_once() -> None:
+    [code] = readme.blocks("python", readme.section("Delivery"))
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102
+    sources = [(0, 7), (1, 3), (0, 8), (0, 9), (0, 8), (0, 9), (0, 10), (1, 3), (1, 4)]
+    predictions = [{"source": {"partition": partition, "offset": offset}} for partition, offset in sources]
+    kept = [each for each in predictions if names["is_new"](each)]
+    assert sorted(tuple(each["source"].values()) for each in kept) == sorted(set(sources))
+    assert kept == once(predictions), "the tests' witness does the same"
 
 
 def test_the_topics_are_those_of_the_table() -> None:

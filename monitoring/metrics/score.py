@@ -120,6 +120,10 @@ class ScoreMetrics(PipelineMetrics):
         self.suspected = self._gauge(
             "penstock_suspected_partitions", "Partitions in which an event is searched for that kills workers."
         ).labels(pipeline)
+        self._repeats = self._counter(
+            "penstock_repeated_events",
+            "Events scored again: their outputs were written, their offsets not committed (at least once).",
+        ).labels(pipeline)
         self.partitions = self._gauge(
             "penstock_partitions", "Partitions of the events topic that this worker owns."
         ).labels(pipeline)
@@ -179,6 +183,10 @@ class ScoreMetrics(PipelineMetrics):
         if not answered:
             self._outages.inc()
             self.tally.outage()
+
+    def count_repeats(self, events: int) -> None:
+        """Events whose outputs the former owner of their partition had written already."""
+        self._repeats.inc(events)
 
     def count_refused_model(self, model: str) -> None:
         self._refused.labels(self._pipeline, model).inc()

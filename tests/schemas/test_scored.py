@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_rows import block_of
 
 from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Layout
 from penstock.schemas.records import CHECKSUM_HEADER
@@ -22,6 +23,7 @@ from penstock.schemas.scored import (
     ScoredBlock,
     decode,
     encode,
+    without_repeats,
 )
 from penstock.schemas.scored_joining import join
 from penstock.schemas.topics import SCORED_RECORD_LIMIT
@@ -325,3 +327,17 @@ def test_a_table_names_each_feature_and_says_null_for_missing() -> None:
     ]
     assert table["age_s:seats"].to_pylist() == original.ages[:, 0].tolist()
     assert table["scores"].to_pylist() == np.asarray(original.scores).tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 30), st.integers(1, 8)), max_size=20))
+def test_rows_that_come_again_after_crashes_come_once(starts: list[tuple[int, int, int]]) -> None:
+    """Each worker goes on from some committed offset, at most where the one before it stopped."""
+    written: list[ScoredBlock] = []
+    reached = [0, 0]
+    for partition, back, rows in starts:
+        start = max(reached[partition] - back, 0)
+        written.append(replace(block_of(range(start, start + rows)), partition=partition))
+        reached[partition] = max(reached[partition], start + rows)
+    for partition in (0, 1):
+        once = [row for kept in without_repeats(written) if kept.partition == partition for row in kept.ids]
+        assert once == [str(offset) for offset in range(reached[partition])]

@@ -101,6 +101,18 @@ def repeats(predictions: Iterable[Prediction]) -> int:
     return counted.total() - len(counted)
 
 
+def once(predictions: Iterable[Prediction]) -> list[Prediction]:
+    """Each partition's predictions, in its order, without repeats: by their source, as README.md tells consumers."""
+    seen: dict[int, int] = defaultdict(lambda: -1)
+    kept = []
+    for prediction in predictions:
+        source = prediction["source"]
+        if source["offset"] > seen[source["partition"]]:
+            seen[source["partition"]] = source["offset"]
+            kept.append(prediction)
+    return kept
+
+
 def check_scores(predictions: Iterable[Prediction], factors: Mapping[int, float]) -> None:
     """Each score is what the version that it names gives by hand."""
     for prediction in predictions:
