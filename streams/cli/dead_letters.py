@@ -131,13 +131,15 @@ def replay(
     outcome = run_async(_replay(settings, Selection(stage, error, chosen), again, dry_run))
     if as_json:
         print_json({
-            "sent": outcome.sent, "already_replayed": outcome.already, "dry_run": dry_run,
+            "sent": outcome.sent, "already_replayed": outcome.already, "repeated": outcome.repeated, "dry_run": dry_run,
             "without_value": list(map(str, outcome.without_value)), "not_letters": list(map(str, outcome.not_letters)),
             "encrypted": [str(place) for place, _ in outcome.sealed],
         })  # fmt: skip
     else:
         would = "would be sent" if dry_run else "were sent"
         typer.echo(f"{outcome.sent:,} dead letters {would} back; {outcome.already:,} had been replayed before.")
+        if outcome.repeated:
+            typer.echo(f"{outcome.repeated:,} more are second letters of the same events, and stay.")
     for place in outcome.without_value[: replaying.LISTED]:
         typer.echo(f"{place} has no value and stays: send its event again from the source.", err=True)
     for place in outcome.not_letters[: replaying.LISTED]:

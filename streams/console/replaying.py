@@ -2,7 +2,8 @@
 
 Letters and what is remembered of them (`penstock.streams.console.replay_marks`) are written in one transaction, under a
 transactional id that all replays of the pipeline share: a replay that breaks off has sent what it says it has sent, a
-second one fences the first, and whoever replays again sends nothing twice.
+second one fences the first, and whoever replays again sends nothing twice. Nor is an event sent twice of which there
+are two letters, as there may be after a crash of a worker that delivers at least once.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Outcome:
     sent: int = 0
     already: int = 0
     """Replayed before, and left alone."""
+    repeated: int = 0
+    """Of an event that another letter sends, or has sent."""
     without_value: list[Position] = field(default_factory=list)
     not_letters: list[Position] = field(default_factory=list)
     sealed: list[tuple[Position, ValueSealed]] = field(default_factory=list)
@@ -121,6 +124,7 @@ async def _walk(
     progress: Callable[[Outcome], None],
 ) -> None:
     marks = await read_marks(kafka, topics)
+    sources = set[_Source]() if again else await _replayed(kafka, topics, marks)
     sent_before = 0
     async for record in records(kafka, topics.dead_letters.name):
         partition = marks[record.partition]
@@ -131,6 +135,11 @@ async def _walk(
             outcome.already += 1
         elif wanted and isinstance(entry.letter, NotADeadLetter):
             outcome.not_letters.append(entry.position)
+        elif wanted and isinstance(entry.letter, DeadLetter) and _source(entry.letter) in sources:
+            done = True
+            outcome.repeated += 1
+            if transactions is not None:
+                transactions.remember(record.partition)
         elif wanted and isinstance(entry.letter, DeadLetter):
             try:
                 key, value, headers = entry.letter.opened(keys).replay()
@@ -140,6 +149,7 @@ async def _walk(
                 outcome.without_value.append(entry.position)
             else:
                 done = True
+                sources.add(_source(entry.letter))
                 sent_before += 1
                 if transactions is not None:
                     await transactions.add(entry.letter, key, value, headers, record.partition)
@@ -154,6 +164,26 @@ async def _walk(
         await transactions.commit(marks)
         outcome.sent = sent_before
     progress(outcome)
+
+
+_Source = tuple[str, int, int, int]
+"""Topic, partition, offset and timestamp of an event: a topic that was made anew counts its offsets anew."""
+
+
+def _source(letter: DeadLetter) -> _Source:
+    return letter.topic, letter.partition, letter.offset, letter.timestamp
+
+
+async def _replayed(kafka: KafkaSettings, topics: Topics, marks: dict[int, Marks]) -> set[_Source]:
+    """The events that were sent already."""
+    if not marks:
+        return set()
+    found = (
+        entry_of(record, replayed=True).letter
+        async for record in records(kafka, topics.dead_letters.name)
+        if record.offset in marks[record.partition]
+    )
+    return {_source(letter) async for letter in found if isinstance(letter, DeadLetter)}
 
 
 class _Transactions:
@@ -185,9 +215,13 @@ class _Transactions:
         self._bytes += len(key or b"") + len(value or b"")
         self._touched.add(partition)
 
+    def remember(self, partition: int) -> None:
+        """Of a partition of the dead letters there is something new to remember, and nothing to send."""
+        self._touched.add(partition)
+
     async def commit(self, marks: dict[int, Marks]) -> None:
         """Send what waits and what is remembered of it, in one transaction."""
-        if not self._waiting:
+        if not self._touched:
             return
         states = await self._partitions_of(self._topics.state.name)
         for partition in self._touched:

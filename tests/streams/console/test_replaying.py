@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,9 +114,28 @@ async def test_each_letter_is_replayed_once(settings: KafkaSettings, topics: Top
     again = await replay(settings, topics, Selection(positions=frozenset([Position(0, 1)])), again=True)
     assert again.sent == 1
     assert len(await stored(settings, topics)) == 11
-    later = letter(topics, 0, 0)
-    await write(settings, topics, [later])
+    await write(settings, topics, [replace(letter(topics, 0, 0), offset=200)])
     assert (await replay(settings, topics)).sent == 1
+
+
+async def test_an_event_with_two_letters_is_sent_once(settings: KafkaSettings, topics: Topics) -> None:
+    """A worker that delivers at least once died between a letter and its offset."""
+    await write(settings, topics, [letter(topics, 0, n) for n in (3, 4)])
+    second_letter = Selection(positions=frozenset([Position(0, 6)]))
+    assert (await replay(settings, topics, second_letter)).sent == 1
+    outcome = await replay(settings, topics)
+    assert (outcome.sent, outcome.already, outcome.repeated) == (9, 1, 2)
+    assert len(await stored(settings, topics)) == 10
+    assert all(entry.replayed for entry in await listed(settings, topics, Selection()))
+    outcome = await replay(settings, topics)
+    assert (outcome.sent, outcome.already, outcome.repeated) == (0, 12, 0)
+    outcome = await replay(settings, topics, again=True)
+    assert (outcome.sent, outcome.repeated) == (10, 2)
+
+
+async def test_letters_of_a_topic_that_was_made_anew_are_no_repeats(settings: KafkaSettings, topics: Topics) -> None:
+    await write(settings, topics, [replace(letter(topics, 0, 0), timestamp=1_357_120_800_000)])
+    assert (await replay(settings, topics)).sent == 11
 
 
 async def test_a_replay_that_breaks_off_has_sent_what_it_remembers(
@@ -169,7 +189,8 @@ async def test_an_encrypted_letter_goes_back_where_its_key_is(settings: KafkaSet
     key = SecretKey(bytes(32))
     await replay(settings, topics)
     before = len(await stored(settings, topics))
-    await write(settings, topics, [letter(topics, 0, 0).sealed(key)])
+    secret = replace(letter(topics, 0, 0), offset=200)
+    await write(settings, topics, [secret.sealed(key)])
 
     without = await replay(settings, topics)
     [(position, why)] = without.sealed
@@ -183,12 +204,12 @@ async def test_an_encrypted_letter_goes_back_where_its_key_is(settings: KafkaSet
     assert len(again) == before + 1
     assert [record.value for record in again if record.partition == 0][-1] == LETTERS[0][1]
     entry = (await entry_at(settings, topics, Position(0, 5))).opened(SecretKeys.of([key]))
-    assert entry.letter == letter(topics, 0, 0)
+    assert entry.letter == secret
     assert entry.replayed
 
 
 async def test_what_cannot_be_replayed_is_named_and_stays(settings: KafkaSettings, topics: Topics) -> None:
-    await write(settings, topics, [letter(topics, 0, 0).without_value()])
+    await write(settings, topics, [replace(letter(topics, 0, 0), offset=200).without_value()])
     async with clients.producer(settings) as producer:
         await producer.send_and_wait(topics.dead_letters.name, b"from elsewhere", partition=1)
     outcome = await replay(settings, topics)
