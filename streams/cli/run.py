@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import typer
 from penstock.streams.cli.shared import DEFAULT_CONFIG, ConfigOption, console, load_settings, run_async, task_progress
 
 if TYPE_CHECKING:
+    from penstock.streams.embedded import EmbeddedKafka
     from penstock.streams.embedded_session import Session
     from penstock.streams.settings import Settings
     from penstock.streams.supervisor import Worker
@@ -107,23 +109,34 @@ def up(
     Example: [bold]penstock up --embedded[/bold]
     """
     from penstock.streams import topics
-    from penstock.streams.supervisor import supervise
     from penstock.streams.worker import configure_logging
 
     with ExitStack() as stack:
-        session = stack.enter_context(_embedded(config, data, brokers)) if embedded else None
+        session, kafka = stack.enter_context(_embedded(config, data, brokers)) if embedded else (None, None)
         settings = load_settings(config)
         comparison = run_async(topics.create(settings))
         _report(settings, session, len(comparison.missing))
         for difference in comparison.for_people:
             typer.echo(f"{difference}. Fix: {difference.fix}", err=True)
         configure_logging()
-        code = run_async(supervise(_workers(config, session), on_start=_say_started))
+        code = run_async(_supervise(_workers(config, session), kafka))
     raise typer.Exit(code)
 
 
+async def _supervise(workers: list[Worker], kafka: EmbeddedKafka | None) -> int:
+    from penstock.streams.embedded.keeping import keep_running
+    from penstock.streams.supervisor import supervise
+
+    keeping = asyncio.create_task(keep_running(kafka)) if kafka else None
+    try:
+        return await supervise(workers, on_start=_say_started)
+    finally:
+        if keeping is not None:
+            keeping.cancel()
+
+
 @contextmanager
-def _embedded(config: Path, data: Path | None, brokers: int) -> Iterator[Session]:
+def _embedded(config: Path, data: Path | None, brokers: int) -> Iterator[tuple[Session, EmbeddedKafka]]:
     from penstock.schemas.errors import ConfigurationError
     from penstock.streams import embedded_session
     from penstock.streams.embedded import EmbeddedKafka, EmbeddedRedis
@@ -144,7 +157,7 @@ def _embedded(config: Path, data: Path | None, brokers: int) -> Iterator[Session
         with task_progress() as progress:
             kafka = stack.enter_context(EmbeddedKafka(folder / "kafka", brokers=brokers, progress=progress))
             redis = stack.enter_context(EmbeddedRedis(folder / "redis"))
-        yield stack.enter_context(embedded_session.announced(settings.directory, kafka.servers, redis.url))
+        yield stack.enter_context(embedded_session.announced(settings.directory, kafka.servers, redis.url)), kafka
 
 
 def _workers(config: Path, session: Session | None) -> list[Worker]:

@@ -7,12 +7,13 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import shutil
 import socket
 import struct
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -129,12 +130,25 @@ class EmbeddedKafka:
         """`kill -9` of one broker (0 is the first)."""
         self._processes.pop(broker).kill()
 
-    def restart(self, broker: int) -> None:
-        """Starts a killed broker again, or stops and starts a running one; returns once it has joined."""
+    def restart(self, *brokers: int) -> None:
+        """Starts killed brokers again, together, or stops and starts running ones; returns once they have joined."""
+        for broker in brokers:
+            self.relaunch(broker)
+        self._wait_until_ready(brokers)
+
+    def relaunch(self, broker: int) -> None:
+        """As `restart`, and returns at once."""
         if broker in self._processes:
             self._processes.pop(broker).stop()
         self._launch(broker)
-        self._wait_until_ready([broker])
+
+    def ended(self) -> dict[int, str]:
+        """Brokers that ended by themselves, and why: their last error, or else their status."""
+        return {
+            broker: last_words(last_lines(self._log(broker), 500)) or f"status {process.status}"
+            for broker, process in self._processes.items()
+            if not process.running
+        }
 
     def pids(self) -> list[int]:
         """Process ids of the brokers that run."""
@@ -223,7 +237,7 @@ class EmbeddedKafka:
             lock=self._lock,
         )
 
-    def _wait_until_ready(self, brokers: range | list[int]) -> None:
+    def _wait_until_ready(self, brokers: Iterable[int]) -> None:
         deadline = time.monotonic() + self.start_timeout_s
         for broker in brokers:
             while True:
@@ -246,6 +260,25 @@ class EmbeddedKafka:
 
     def _log(self, broker: int) -> Path:
         return self.directory / f"broker-{broker}.log"
+
+
+def last_words(lines: Sequence[str]) -> str | None:
+    r"""The last error of a broker's log that has a cause; None where there is none.
+
+    >>> last_words([
+    ...     "2026-11-21T23:19:10,445 ERROR LogDirFailureChannel: Error while appending records to t-0",
+    ...     "java.io.IOException: No space left on device",
+    ...     "\tat java.base/sun.nio.ch.FileDispatcherImpl.write0(Native Method)",
+    ...     "2026-11-21T23:19:10,722 ERROR LogManager: Shutdown broker because all log dirs have failed",
+    ... ])
+    'Error while appending records to t-0: No space left on device'
+    """
+    for line, following in reversed(list(itertools.pairwise(lines))):
+        error = re.search(r" (?:ERROR|FATAL) +\w+: (.+)", line)
+        cause = re.match(r"[\w.]+(?:Exception|Error): (.+)", following)
+        if error and cause:
+            return f"{error[1]}: {cause[1]}"
+    return None
 
 
 def new_cluster_id() -> str:
