@@ -254,18 +254,9 @@ async def champion(settings: Settings, deadline_s: float) -> list[Finding]:
     ref = control.champion
 
     def load() -> str:
-        from penstock.models.torch_runtime import load_runtime
-        from penstock.streams.registry import registry_of
+        from penstock.streams.registry import load_model
 
-        path = registry_of(settings).path(ref)
-        runtime = load_runtime(
-            path,
-            settings.catalogue,
-            device=settings.models.device,
-            max_rows=settings.window.max_rows,
-            model=ref,
-            trusted=settings.trusted_keys,
-        )
+        runtime = load_model(settings, ref)
         try:
             return runtime.description
         finally:

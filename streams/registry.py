@@ -1,4 +1,4 @@
-"""The registry of the settings: it believes whom they trust."""
+"""The registry of the settings, which believes whom they trust, and its models, loaded as they say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from penstock.models.registry import ModelNotFound, Registry, RegistryUnreadable
 
 if TYPE_CHECKING:
+    from penstock.models.torch_runtime import TorchRuntime
+    from penstock.schemas.records import ModelRef
     from penstock.streams.settings import Settings
 
 TRANSIENT = (RegistryUnreadable, ModelNotFound, OSError)
@@ -17,3 +19,19 @@ read and does not pass its checks is another matter."""
 def registry_of(settings: Settings) -> Registry:
     """Raises ConfigurationError when the registry's URL cannot be used."""
     return Registry(settings.registry_location, trusted=settings.trusted_keys)
+
+
+def load_model(settings: Settings, model: ModelRef) -> TorchRuntime:
+    """The model as every worker and every check loads it; blocks. Raises ModelNotFound, RegistryUnreadable,
+    ModelRefused.
+    """
+    from penstock.models.torch_runtime import load_runtime  # torch is for those who load a model
+
+    return load_runtime(
+        registry_of(settings).path(model),
+        settings.catalogue,
+        device=settings.models.device,
+        max_rows=settings.window.max_rows,
+        model=model,
+        trusted=settings.trusted_keys,
+    )

@@ -23,22 +23,15 @@ def usable(settings: Settings, references: Iterable[str], *, load: bool) -> list
 
     Raises ModelNotFound, ModelRefused.
     """
-    from penstock.streams.registry import registry_of
+    from penstock.streams.registry import load_model, registry_of
 
     registry = registry_of(settings)
     refs = [registry.resolve(reference) for reference in references]
-    paths = {ref: registry.path(ref) for ref in refs}
-    if load and paths:
+    for ref in refs:
+        registry.path(ref)
+    if load and refs:
         with task_progress() as progress:
-            for done, (ref, path) in enumerate(paths.items()):
-                progress(f"Loading {ref}, as a worker will", done, len(paths))
-                from penstock.models.torch_runtime import load_runtime
-
-                load_runtime(
-                    path,
-                    settings.catalogue,
-                    device=settings.models.device,
-                    max_rows=settings.window.max_rows,
-                    trusted=settings.trusted_keys,
-                ).close()
+            for done, ref in enumerate(refs):
+                progress(f"Loading {ref}, as a worker will", done, len(refs))
+                load_model(settings, ref).close()
     return refs

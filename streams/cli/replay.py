@@ -59,14 +59,14 @@ def replay(
     start_ms, end_ms, last_ms = stretch(since, until, last)
     settings = load_settings(config)
     refs = usable(settings, model, load=False)
+    from penstock.streams.registry import load_model
     from penstock.streams.replaying.log import Stretch
     from penstock.streams.replaying.replay import replay as score_again
-    from penstock.streams.replaying.staging import load
 
     async def work() -> Replayed:
         with task_progress() as progress:
             progress(f"Loading {', '.join(map(str, refs))}", 0, 0)
-            candidates = [(load(settings, ref), sample) for ref in refs]
+            candidates = [(load_model(settings, ref), sample) for ref in refs]
             asked = Stretch(start_ms, end_ms)
             return await score_again(settings, candidates, asked, last_ms=last_ms, progress=progress)
 

@@ -16,7 +16,7 @@ from penstock.schemas.control import Rollout, Staging
 from penstock.schemas.errors import ModelRefused, PenstockError
 from penstock.schemas.gates import Guardrail, Look
 from penstock.streams.control.candidates import newest_blocks, require_logged
-from penstock.streams.registry import registry_of
+from penstock.streams.registry import load_model, registry_of
 from penstock.streams.replaying.log import NothingLogged, Progress, Stretch
 from penstock.streams.replaying.replay import Replayed, replay
 
@@ -38,20 +38,6 @@ class Staged:
     replayed: Replayed | None
 
 
-def load(settings: Settings, model: ModelRef) -> Runtime:
-    """The model as a worker loads it; blocks. Raises ModelRefused."""
-    from penstock.models.torch_runtime import load_runtime
-
-    return load_runtime(
-        registry_of(settings).path(model),
-        settings.catalogue,
-        device=settings.models.device,
-        max_rows=settings.window.max_rows,
-        model=model,
-        trusted=settings.trusted_keys,
-    )
-
-
 async def stage(settings: Settings, control: Control, model: ModelRef, *, last_ms: int, progress: Progress) -> Staged:
     """Check the package as a worker will, replay it over the last `last_ms` of event time beside the champion, and let
     the gate look. What a check finds is in the answer; nothing is written.
@@ -65,7 +51,7 @@ async def stage(settings: Settings, control: Control, model: ModelRef, *, last_m
     loaded: list[Runtime] = []
 
     def check_load() -> None:
-        loaded.append(load(settings, model))
+        loaded.append(load_model(settings, model))
 
     def check_output() -> None:
         ours, theirs = (registry.manifest(each).signature.output for each in (model, control.champion))

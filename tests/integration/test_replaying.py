@@ -19,10 +19,11 @@ from penstock.schemas.control import Control, Shadow
 from penstock.schemas.gates import Look
 from penstock.schemas.records import SCHEMA_HEADER, ModelRef
 from penstock.streams.control import change_control, read_control
+from penstock.streams.registry import load_model
 from penstock.streams.replaying.log import NothingLogged, Stretch
 from penstock.streams.replaying.replay import Replayed
 from penstock.streams.replaying.replay import replay as replay_stretch
-from penstock.streams.replaying.staging import load, stage
+from penstock.streams.replaying.staging import stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -89,7 +90,7 @@ async def flow(kafka: Kafka, project: Project) -> None:
 
 
 async def again(project: Project, *models: ModelRef, stretch: Stretch = Stretch()) -> Replayed:  # noqa: B008
-    candidates = [(load(project.settings, model), 1.0) for model in models]
+    candidates = [(load_model(project.settings, model), 1.0) for model in models]
     return await replay_stretch(project.settings, candidates, stretch, progress=quiet)
 
 
