@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import InvalidTimestampError, KafkaTimeoutError, ProducerFenced
 from faust.types import TP
 from mode import Service
 
@@ -52,10 +52,24 @@ log = logging.getLogger("penstock.delivery")
 
 def fatal(error: BaseException) -> NoReturn:
     """End the process at once: after a failed output or a lost fence nothing more may be committed."""
-    fix = " Allow it in the brokers' access control lists." if is_refusal(error) else ""
-    log.critical("Stopping, to go on from the last committed offset: %s: %s.%s", type(error).__name__, error, fix)
+    log.critical("Stopping, to go on from the last committed offset: %s", _why(error))
     sys.stderr.flush()
     os._exit(FAILED)
+
+
+def _why(error: BaseException) -> str:
+    """In a sentence.
+
+    >>> _why(ProducerFenced())
+    'Another worker has its partitions now. This one stood still, or its transaction took longer than Kafka allows.'
+    """
+    if isinstance(error, ProducerFenced):
+        still = "This one stood still, or its transaction took longer than Kafka allows."
+        return f"Another worker has its partitions now. {still}"
+    fix = " Allow it in the brokers' access control lists." if is_refusal(error) else ""
+    if isinstance(error, InvalidTimestampError):
+        fix = " Set this machine's clock, and message.timestamp.type as `penstock doctor` says."
+    return f"{type(error).__name__}: {str(error).rstrip('.')}.{fix}"
 
 
 OutputRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
