@@ -16,15 +16,17 @@ from penstock.streams.transport import FETCH_BYTES, BlockApp, BlockOptions
 SESSION_TIMEOUT_S = 6.0
 """A worker that died without a word is missed after this: the least that brokers allow by default."""
 
-HEARTBEAT_S = 0.4
+HEARTBEAT_S = 0.2
 """How soon the others notice that somebody joins or leaves: heartbeats carry the news."""
 
 
 WATCH_FETCH_BYTES = 1 << 20
 """Small, so that one which catches up reads its partitions side by side: the judge sees them in event time."""
 
-LOG_GATHER_BYTES, LOG_GATHER_MS = 1 << 20, 200
-"""Nobody waits for who reads the log: few large fetches cost broker and reader least."""
+EVENTS_GATHER, LOG_GATHER = (32 << 10, 1), (1 << 20, 200)
+"""Bytes, and milliseconds that a fetch waits for them while records come. Events are waited for; for who reads the log
+few large fetches cost least, broker and reader.
+"""
 
 METADATA_AGE_MS = 5_000
 """How soon a consumer group takes new partitions up; Kafka's clients take five minutes."""
@@ -42,7 +44,7 @@ def create_app(role: str, settings: Settings) -> BlockApp:
     """
     if role not in ROLES:
         raise ConfigurationError("penstock worker", "ROLE", found=repr(role), expected=" or ".join(ROLES))
-    gathering = {} if role == "score" else {"gather_bytes": LOG_GATHER_BYTES, "gather_ms": LOG_GATHER_MS}
+    gather_bytes, gather_ms = EVENTS_GATHER if role == "score" else LOG_GATHER
     app = BlockApp(
         f"{settings.pipeline.name}.{role}",
         blocks=BlockOptions(
@@ -52,7 +54,8 @@ def create_app(role: str, settings: Settings) -> BlockApp:
             exactly_once=role != "score" or settings.delivery.mode == "exactly_once",
             co_partitioned=role == "watch",
             fetch_bytes=WATCH_FETCH_BYTES if role == "watch" else FETCH_BYTES,
-            **gathering,
+            gather_bytes=gather_bytes,
+            gather_ms=gather_ms,
         ),
         **faust_options(settings.kafka),
         broker_session_timeout=SESSION_TIMEOUT_S,
