@@ -19,7 +19,6 @@ import redis.asyncio as redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from penstock.schemas.errors import ConfigurationError
-from penstock.streams.features.outages import STEADY_S
 
 _READ_BYTES = 1 << 18
 _PENDING = object()
@@ -178,8 +177,8 @@ class RedisLink:
     It connects in the background, so that a connection that takes longer than one window's deadline is made all the
     same: a window waits for it until the attempt is `patience_s` old, later windows do not wait. After a failure no
     attempt is made for a while that doubles from `first_pause_s` to `longest_pause_s`, times a random factor between
-    0.5 and 1: until then `exchange` raises RedisOutage at once. An exchange that succeeds `steady_s` after a pause ends
-    the doubling: a server too slow for every second window costs a deadline every few seconds, no more.
+    0.5 and 1: until then `exchange` raises RedisOutage at once. An exchange that succeeds ends the doubling: a
+    server that is too slow for some windows only is asked again soon.
     """
 
     def __init__(
@@ -190,13 +189,12 @@ class RedisLink:
         connect_timeout_s: float = 2.0,
         first_pause_s: float = 0.1,
         longest_pause_s: float = 5.0,
-        steady_s: float = STEADY_S,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._connection = connection
         self._patience_s, self._connect_timeout_s = patience_s, connect_timeout_s
-        self._first_pause_s, self._longest_pause_s, self._steady_s = first_pause_s, longest_pause_s, steady_s
+        self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._clock, self._jitter = clock, jitter
         self._turn = asyncio.Lock()
         self._attempt: asyncio.Task[None] | None = None
@@ -229,8 +227,7 @@ class RedisLink:
                         self.failed(outage.reason)
                         raise
                     reused = False
-            if self._clock() - self._retry_at >= self._steady_s:
-                self._failures = 0
+            self._failures = 0
 
     def failed(self, reason: str) -> None:
         """Begins a pause, unless one is under way, or the connection is whole or about to be."""
