@@ -8,6 +8,8 @@ event, its predictions and dead letters.
     kill-storm        the same every 5 s for 2 minutes
     takeover          kill -9, and nobody comes back until the other worker serves its partitions
     rolling-restart   SIGTERM to each worker in turn
+    broker-loss       each of three brokers is killed with -9, and started again 15 s later
+    modes             how many events a second one worker scores, exactly once and at least once in turn
 
     uv run benchmarks/reliability.py                                  # everything in both modes: the long form
     uv run benchmarks/reliability.py kills --mode exactly_once --seconds 120 --json kills.json
@@ -23,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -46,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[Result] = []
     with folder(chosen.logs) as scratch:
         for scenario in chosen.scenarios or SCENARIOS:
-            for mode in chosen.mode:
+            kind = SCENARIOS[scenario]
+            for mode in ["both"] if kind.compares else chosen.mode:
                 say(f"{scenario}, {mode.replace('_', ' ')}")
-                with ground(chosen.servers, scratch / f"kafka-{len(results)}", scratch) as place:
-                    results.append(SCENARIOS[scenario](place, mode, options))
+                with ground(chosen.servers, scratch, f"kafka-{len(results)}", kind.brokers) as place:
+                    results.append(kind.run(place, mode, options))
                 print_result(results[-1])
     print_table(results)
     if chosen.json:
@@ -64,9 +68,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, argparse.Namespace]
     parser.add_argument("--rate", type=int, default=20_000, help="events per second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="of kills (default: as above)")
     parser.add_argument("--every", type=float, metavar="SECONDS", help="between kills (default: as above)")
-    parser.add_argument("--rounds", type=int, help="takeovers and restarts (default: 5 and 3)")
+    parser.add_argument("--rounds", type=int, help="of the other scenarios (default: 5 takeovers and turns, 3 others)")
+    parser.add_argument("--events", type=int, default=1_000_000, help="of a turn of modes (default: %(default)s)")
     parser.add_argument("--short", action="store_true", help="one round, or two kills, of each")
-    parser.add_argument("--servers", help="a broker that is already there, instead of an embedded one for each")
+    parser.add_argument("--servers", help="a broker that is already there, instead of an embedded one")
     parser.add_argument("--logs", type=Path, metavar="FOLDER", help="keep projects and logs there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     chosen = parser.parse_args(arguments)
@@ -74,7 +79,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, argparse.Namespace]
         parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(SCENARIOS)}")
     if chosen.short:
         chosen.seconds, chosen.every, chosen.rounds = chosen.seconds or 16.0, chosen.every or 8.0, chosen.rounds or 1
-    options = Options(rate=chosen.rate, seconds=chosen.seconds, every_s=chosen.every, rounds=chosen.rounds)
+        chosen.events = min(chosen.events, 100_000)
+    options = Options(
+        rate=chosen.rate, seconds=chosen.seconds, every_s=chosen.every, rounds=chosen.rounds, events=chosen.events
+    )
     return options, chosen
 
 
@@ -89,12 +97,16 @@ def folder(wished: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def ground(servers: str | None, data: Path, scratch: Path) -> Iterator[Ground]:
-    if servers:
+def ground(servers: str | None, scratch: Path, data: str, brokers: int) -> Iterator[Ground]:
+    """Brokers of its own for each scenario, unless there are some; their data goes with them."""
+    if servers and brokers == 1:
         yield Ground(servers, scratch)
         return
-    with EmbeddedKafka(data) as kafka:
-        yield Ground(",".join(kafka.servers), scratch)
+    try:
+        with EmbeddedKafka(scratch / data, brokers=brokers) as kafka:
+            yield Ground(",".join(kafka.servers), scratch, kafka)
+    finally:
+        shutil.rmtree(scratch / data, ignore_errors=True)
 
 
 def print_result(result: Result) -> None:

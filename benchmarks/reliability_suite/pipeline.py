@@ -78,6 +78,14 @@ class ScoreWorker:
             self._process.wait()
         return self._process.returncode, time.monotonic() - begun
 
+    def stand_still(self) -> None:
+        """SIGSTOP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake_up(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
     def tend(self) -> None:
         """As a supervisor does: start it again where it ended and nobody had asked."""
         if not self.wished or self.runs:
@@ -144,6 +152,10 @@ class Pipeline:
         """Records on the events topic."""
         return asyncio.run(self._written(self.events))
 
+    def wait_until_done(self, events: int, timeout_s: float) -> bool:
+        """Until the group has committed what makes `events` together: Kafka's own word, so nobody reads meanwhile."""
+        return asyncio.run(self._committed(events, timeout_s))
+
     def close(self) -> None:
         """Kill what runs, and give the brokers their disk back."""
         for worker in self.workers:
@@ -163,6 +175,22 @@ class Pipeline:
             await admin.delete_topics(
                 [name for name in await admin.list_topics() if name.startswith((f"{self.name}.", f"{self.name}-"))]
             )
+
+    async def _committed(self, events: int, timeout_s: float) -> bool:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.servers, group_id=f"{self.name}.score", enable_auto_commit=False
+        )
+        await consumer.start()
+        deadline = time.monotonic() + timeout_s
+        try:
+            while time.monotonic() < deadline:
+                places = [TopicPartition(self.events, partition) for partition in range(self.partitions)]
+                if sum([await consumer.committed(place) or 0 for place in places]) >= events:
+                    return True
+                await asyncio.sleep(0.2)
+            return False
+        finally:
+            await consumer.stop()
 
     async def _written(self, topic: str) -> int:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers)

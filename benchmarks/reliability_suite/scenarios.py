@@ -9,29 +9,37 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from reliability_suite import figures
+from reliability_suite import figures, throughput
 from reliability_suite.pipeline import RESTART_S, Pipeline, ScoreWorker
 from reliability_suite.results import Figure, Result, result, seconds
 from reliability_suite.stage import Options, Outcome, Stage, under_load
+
+from penstock.streams.embedded import EmbeddedKafka
 
 MODES = ("exactly_once", "at_least_once")
 COMMIT_INTERVAL_MS = 250.0
 """Penstock's default."""
 SERVED_S = 60.0
 """So long a takeover is waited for."""
+AWAY_S = 15.0
+"""So long a killed broker stays away; the controllers miss it after 6 s."""
+SETTLED_S = 10.0
+"""So long a broker that is back has to catch up, before the next one is killed."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where a scenario takes place: a broker, and a folder for projects and logs."""
+    """Where a scenario takes place: brokers, and a folder for projects and logs."""
 
     servers: str
     scratch: Path
+    kafka: EmbeddedKafka | None = None
+    """None where the brokers are somebody else's."""
 
     def outcome(self, name: str, mode: str, options: Options, act: Callable[[Stage], None]) -> Outcome:
         pipeline = Pipeline(
             self.servers, self.scratch, f"{name}-{mode.replace('_', '-')}-{time.time_ns() // 10**9}",
-            mode=mode, partitions=options.partitions,
+            mode=mode, partitions=options.partitions, replicas=1 if self.kafka is None else self.kafka.brokers,
         )  # fmt: skip
         with closing(pipeline):
             return under_load(pipeline, options, mode, act)
@@ -86,11 +94,16 @@ def kill_in_turn(stage: Stage, options: Options, default_s: float, default_every
 
 
 def come_back(stage: Stage, worker: ScoreWorker, options: Options) -> None:
-    """Start it, and wait until the group has settled and every partition is served."""
+    """Start it, and wait until it has partitions and all of them are served."""
     worker.start()
     stage.wait_until(lambda: bool(worker.owns), SERVED_S)
-    settled = time.time() * 1000
-    stage.wait_until(lambda: stage.serves(settled) and stage.backlog < options.rate, SERVED_S)
+    settle(stage, options)
+
+
+def settle(stage: Stage, options: Options) -> None:
+    """Wait until every partition is served and the backlog is gone."""
+    begun = time.time() * 1000
+    stage.wait_until(lambda: stage.serves(begun) and stage.backlog < options.rate, SERVED_S)
 
 
 def killed(scenario: str, outcome: Outcome, more: list[Figure]) -> Result:
@@ -119,9 +132,42 @@ def most_doubled(outcome: Outcome) -> int:
     )
 
 
-SCENARIOS: dict[str, Callable[[Ground, str, Options], Result]] = {
-    "kills": kills,
-    "kill-storm": kill_storm,
-    "takeover": takeover,
-    "rolling-restart": rolling_restart,
+def broker_loss(ground: Ground, mode: str, options: Options) -> Result:
+    """Each broker leads partitions, and is some group's or transaction's coordinator."""
+    kafka = ground.kafka
+    if kafka is None or kafka.brokers < 3:
+        raise ValueError("broker-loss needs three brokers of its own")
+
+    def act(stage: Stage) -> None:
+        for broker in range(options.rounds or 3):
+            stage.blow(f"kill -9 of broker {broker}", [])
+            kafka.kill(broker)
+            stage.wait(AWAY_S)
+            kafka.restart(broker)
+            settle(stage, options)
+            stage.wait(SETTLED_S)
+
+    return result("broker-loss", ground.outcome("broker-loss", mode, options, act))
+
+
+def modes(ground: Ground, mode: str, options: Options) -> Result:
+    return throughput.compare(ground.servers, ground.scratch, options)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`run` takes a mode; `compares`: it takes both by itself."""
+
+    run: Callable[[Ground, str, Options], Result]
+    brokers: int = 1
+    compares: bool = False
+
+
+SCENARIOS = {
+    "kills": Scenario(kills),
+    "kill-storm": Scenario(kill_storm),
+    "takeover": Scenario(takeover),
+    "rolling-restart": Scenario(rolling_restart),
+    "broker-loss": Scenario(broker_loss, brokers=3),
+    "modes": Scenario(modes, compares=True),
 }

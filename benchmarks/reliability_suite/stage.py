@@ -24,8 +24,12 @@ SETTLE_S = 300.0
 class Options:
     """Of a whole run.
 
-    seconds   of blows; None: as long as the scenario's measure asks
-    every_s   between blows; None: as the measure asks
+    seconds   of blows
+    every_s   between blows
+    rounds    of takeovers, restarts, lost brokers, turns of both modes
+    events    that each turn of both modes scores
+
+    None: as the scenario's measure asks.
     """
 
     rate: int = 20_000
@@ -34,6 +38,7 @@ class Options:
     seconds: float | None = None
     every_s: float | None = None
     rounds: int | None = None
+    events: int = 1_000_000
 
 
 @dataclass(frozen=True)

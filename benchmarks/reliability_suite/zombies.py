@@ -1,0 +1,54 @@
+"""The scenario in which workers stand still until others have their partitions, and then wake up and go on."""
+
+from __future__ import annotations
+
+from reliability_suite import figures
+from reliability_suite.results import Figure, Result, result
+from reliability_suite.scenarios import COMMIT_INTERVAL_MS, SERVED_S, Ground, Scenario, settle
+from reliability_suite.stage import Options, Stage
+
+STILL_S = 5.0
+"""So long its heirs have its partitions before a worker wakes up."""
+HEARD_MS = 1_000.0
+"""Two heartbeats and a little: until a worker that woke up hears that its partitions are others'."""
+FENCED = "exit code 70: "
+"""How a worker ends that finds its partitions to be somebody else's, exactly once."""
+
+
+def zombies(ground: Ground, mode: str, options: Options) -> Result:
+    """SIGSTOP to each worker in turn, SIGCONT when its partitions are served by the other one."""
+
+    def act(stage: Stage) -> None:
+        for turn in range(options.rounds or 3):
+            sleeper = stage.workers[turn % len(stage.workers)]
+            stage.blow(f"SIGSTOP of worker {sleeper.number}", sleeper.owns)
+            sleeper.stand_still()
+            stage.wait_until(lambda: stage.serves(stage.blows[-1].time + figures.AT_ONCE_MS), SERVED_S)
+            stage.wait(STILL_S)
+            sleeper.wake_up()
+            settle(stage, options)
+
+    outcome = ground.outcome("zombies", mode, options, act)
+    crashes = [problem for problem in outcome.problems if FENCED in problem]
+    if mode == "exactly_once":  # so it is meant
+        outcome.problems = [problem for problem in outcome.problems if problem not in crashes]
+    again = [figures.served_again_s(outcome.counted.pauses, blow.time, blow.partitions) for blow in outcome.blows]
+    more = [
+        Figure("sleepers that ended when they woke up", "–", f"{len(crashes)} of {len(outcome.blows)}"),
+        Figure("sleeper's partitions served again", "≤ 10 s", f"longest {max(again):.1f} s"),
+    ]
+    return result("zombies", outcome, may_double=may_double(outcome.counted.written, mode, len(again)), more=more)
+
+
+def may_double(written: dict[int, int], mode: str, sleeps: int) -> int:
+    """At least once: what the heir repeats, and what the sleeper does until it hears that others have its partitions.
+
+    >>> may_double({0: 100, 1: 300}, "exactly_once", sleeps=3)
+    0
+    """
+    if mode == "exactly_once":
+        return 0
+    return sleeps * (figures.busiest(written, COMMIT_INTERVAL_MS) + figures.busiest(written, HEARD_MS))
+
+
+ZOMBIES = {"zombies": Scenario(zombies)}
