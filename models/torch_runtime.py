@@ -24,7 +24,8 @@ from penstock.models.encoding import InputEncoder
 from penstock.models.factories import build_network
 from penstock.models.features import Catalogue
 from penstock.models.golden import read_golden
-from penstock.models.package_files import GOLDEN, WEIGHTS, Manifest, verify_package
+from penstock.models.package_files import GOLDEN, WEIGHTS, Manifest, digest_of_package, verify_package
+from penstock.models.past_tests import Outcome, PastTests, case_of
 from penstock.models.runtime import Scores
 from penstock.models.self_test import check_golden, is_bit_stable, median_us, repeated
 from penstock.models.signature import FIRST_INDEX, Signature
@@ -136,25 +137,34 @@ class TorchRuntime:
         if self._on_gpu:
             torch.cuda.empty_cache()
 
-    def prepare(self, sample: Columns) -> None:
+    def prepare(self, sample: Columns, known: Outcome | None = None) -> Outcome:
         """Warm up, check the network on edge cases, test bit stability and measure latency, on rows of `sample`.
 
+        With the outcome `known` of an earlier test it only warms up. Returns what was found.
         Raises ModelRefused when the network fails on a window size or on an index that its signature allows.
         """
-        self._check_indices(sample)
+        if known is not None and known.padding not in (PADDING, self._capacity):
+            known = None
+        if known is None:
+            self._check_indices(sample)
         sizes = sorted({min(PADDING << power, self._capacity) for power in range(self._capacity.bit_length())})
         for size in sizes:
             self._check_shape(repeated(sample, min(size, self._max_rows)))
+        found = known or self._test(sample)
+        self._padding, self.bit_stable, self.latency_us = found.padding, found.bit_stable, dict(found.latency_us)
+        return found
+
+    def _test(self, sample: Columns) -> Outcome:
         around = {1, PADDING - 1, PADDING, PADDING + 1, self._max_rows // 2 + 1, self._max_rows}
         tested = {size for size in around if 0 < size <= self._max_rows}
-        self.bit_stable = is_bit_stable(self, sample, tested)
-        if not self.bit_stable and self._capacity > PADDING:
+        stable = is_bit_stable(self, sample, tested)
+        if not stable and self._capacity > PADDING:
             self._padding = self._capacity
-            self.bit_stable = is_bit_stable(self, sample, tested)
-            if not self.bit_stable:
+            stable = is_bit_stable(self, sample, tested)
+            if not stable:
                 self._padding = PADDING
-        for rows in (rows for rows in LATENCY_ROWS if rows <= self._max_rows):
-            self.latency_us[rows] = median_us(self, repeated(sample, rows))
+        measured = [rows for rows in LATENCY_ROWS if rows <= self._max_rows]
+        return Outcome(self._padding, stable, {rows: median_us(self, repeated(sample, rows)) for rows in measured})
 
     def _forward(self, columns: Columns, rows: int) -> Floats:
         if columns.layout is not self._encoder.layout and columns.layout != self._encoder.layout:
@@ -239,6 +249,7 @@ def load_runtime(
     threads: int = 1,
     model: ModelRef | None = None,
     trusted: TrustedKeys = ANYBODY,
+    past_tests: PastTests | None = None,
 ) -> TorchRuntime:
     """Verify a package and make it ready to score.
 
@@ -252,6 +263,8 @@ def load_runtime(
             version 0.
         trusted: keys of which one must have signed it, where there are any: asked of the files that are loaded, whoever
             asked before.
+        past_tests: what was found with this package, processor and code is not tested again, nor measured; it is kept
+            there otherwise. Files, signatures and golden outputs are checked always.
 
     Raises ModelRefused with the cause: files, signatures, catalogue, factory, weights, output shape, or golden outputs.
     """
@@ -268,9 +281,18 @@ def load_runtime(
         raise ModelRefused(str(ref), f"{GOLDEN} does not hold its features and outputs: {error}") from error
     if sample.rows == 0 or expected.shape != (sample.rows, manifest.signature.output.width):
         raise ModelRefused(str(ref), f"{GOLDEN} has {sample.rows} rows and outputs of shape {list(expected.shape)}")
-    runtime.prepare(sample)
     runtime.promise(sample, expected, manifest)
+    if past_tests is None:
+        runtime.prepare(sample)
+        runtime.check()
+        return runtime
+    digest, module = digest_of_package(package), manifest.factory.partition(":")[0]
+    case = case_of(package=digest, module=module, runtime=runtime.description, max_rows=max_rows)
+    known = past_tests.find(case)
+    found = runtime.prepare(sample, known)
     runtime.check()
+    if found is not known:
+        past_tests.keep(case, found)
     return runtime
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
+from penstock.models.past_tests import PastTests
 from penstock.models.torch_runtime import load_runtime
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.json_events import JsonCodec
@@ -69,8 +70,8 @@ class ScoreRole(Service):
         self._app, self._settings = app, settings
         self._kafka = client_options(settings.kafka)
         self.metrics = ScoreMetrics(settings.pipeline.name, worker=worker_name())
-        self._readings = Readings(settings, self._reading)
         self._clock = SteadyClock()
+        self._readings = Readings(settings, self._reading)
         self.brokers = Brokers.of(settings, "score", self.metrics.brokers)
         self._admin = AdminServer.of(settings.admin, "score", self.metrics, self.brokers.or_else(self._not_ready))
         self._follower = ControlFollower.of(settings)
@@ -129,26 +130,26 @@ class ScoreRole(Service):
             queue_ms=settings.fallback.queue_ms,
             leave_ms=settings.fallback.leave_ms,
             hold_s=settings.fallback.hold_s,
+            age_s=self._clock.age_s,
         )
         self._partitions: list[int] = []
         self._done: dict[int, int] = {}
         """Partition → when the broker got its last event that is done, Unix ms."""
 
     # Before the first event: a model.
-            age_s=self._clock.age_s,
 
     async def on_start(self) -> None:
         """Returns when a model serves; only then does the worker join its consumer group."""
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._delivery)
         await self.add_runtime_dependency(self._readings)
+        await self.add_runtime_dependency(ClockWatch(self.metrics.clock, self._clock))
         await self.add_runtime_dependency(self.brokers)
         log.info("Admin at %s", self._admin.address)
         await asyncio.to_thread(self._encoder.warm_up)
         await topics.require(self._settings)
         await self._follower.start()
         if (control := self._follower.current) is not None:
-        await self.add_runtime_dependency(ClockWatch(self.metrics.clock, self._clock))
             self._models.follow(control)
         else:
             log.warning(
@@ -197,6 +198,7 @@ class ScoreRole(Service):
             device=self._settings.models.device,
             max_rows=self._settings.window.max_rows,
             trusted=self._settings.trusted_keys,
+            past_tests=PastTests(),
         )
 
     # Partitions come and go.
