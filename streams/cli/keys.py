@@ -139,7 +139,6 @@ def sign_control(
     from penstock.schemas.signing import ANYBODY
     from penstock.streams.console.decisions import control_document
     from penstock.streams.control import ControlPlane
-    from penstock.streams.control.refusals import NothingServes
 
     settings = load_settings(config)
     plane = ControlPlane.of(settings)
@@ -148,9 +147,7 @@ def sign_control(
         expected, place = "the private key to sign with", "security.control_signing_key"
         raise ConfigurationError(str(settings.file), place, found="missing", expected=expected)
     plane = replace(plane, trusted=ANYBODY)
-    found = run_async(plane.read())
-    if found is None:
-        raise NothingServes(settings.pipeline.name)
+    found = run_async(plane.serving())
     if not yes:
         print_json(control_document(found))
         typer.confirm("Sign this?", abort=True, err=True)

@@ -102,12 +102,9 @@ def stage(
     async def work() -> Staged:
         from penstock.schemas.control import Decision
         from penstock.streams.control.plane import ControlPlane, default_author, unix_ms
-        from penstock.streams.control.refusals import NothingServes
 
         plane = ControlPlane.of(settings)
-        control = await plane.read()
-        if control is None:
-            raise NothingServes(settings.pipeline.name)
+        control = await plane.serving()
         with task_progress() as progress:
             staged = await try_out(settings, control, ref, last_ms=last_ms, progress=progress)
         await plane.record(

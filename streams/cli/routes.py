@@ -247,10 +247,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _current(settings: Settings) -> Control:
     """Raises NothingServes."""
-    from penstock.streams.control import read_control
-    from penstock.streams.control.refusals import NothingServes
+    from penstock.streams.control import ControlPlane
 
-    control = run_async(read_control(settings))
-    if control is None:
-        raise NothingServes(settings.pipeline.name)
-    return control
+    return run_async(ControlPlane.of(settings).serving())

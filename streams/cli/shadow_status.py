@@ -53,16 +53,13 @@ def status(
     from penstock.streams.console.comparing import read_comparisons
     from penstock.streams.console.comparison import documents
     from penstock.streams.control.plane import ControlPlane
-    from penstock.streams.control.refusals import NothingServes
 
-    async def read() -> tuple[Control | None, Comparisons]:
+    async def read() -> tuple[Control, Comparisons]:
         with task_progress() as progress:
-            control = await ControlPlane.of(settings).read()
+            control = await ControlPlane.of(settings).serving()
             return control, await read_comparisons(settings, start_ms=start_ms, end_ms=end_ms, progress=progress)
 
     control, comparisons = run_async(read())
-    if control is None:
-        raise NothingServes(settings.pipeline.name)
     shown = [] if comparisons.merged is None else figures(comparisons.merged, settings.labels.config())
     if not every:
         named = {str(shadow.model) for shadow in control.shadows}

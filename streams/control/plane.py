@@ -43,6 +43,7 @@ from penstock.streams import kafka as clients
 from penstock.streams.control.changes import Change
 from penstock.streams.control.fencing import Fenced, abandon, fences
 from penstock.streams.control.records import READING, UnreadableControl, read_control_record, silent
+from penstock.streams.control.refusals import NothingServes
 from penstock.streams.control.signatures import NOBODY, ControlSigner, signature_headers
 from penstock.streams.reading import to_the_end, until_visible
 
@@ -157,6 +158,12 @@ class ControlPlane:
                 return (await self._read_log(consumer, await self._partition(consumer))).current
         except TimeoutError as error:
             raise silent(self.kafka, self.deadline_s) from error
+
+    async def serving(self) -> Control:
+        """The same, where something must serve. Raises NothingServes."""
+        if (control := await self.read()) is None:
+            raise NothingServes(self.pipeline)
+        return control
 
     async def change(
         self,
