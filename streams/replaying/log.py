@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from penstock.monitoring.quality.labels import LabelRuns
+from penstock.monitoring.quality.outcomes import well_dated
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.labels import decode_labels
 from penstock.schemas.scored import CorruptBlock, ScoredBlock, decode
 from penstock.streams.reading import since
+from penstock.streams.watching.reading import dated
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -69,10 +71,10 @@ class Outcomes(NamedTuple):
 async def newest(settings: Settings) -> dict[int, int]:
     """Partition → the newest event time among its last records. Raises UnreachableError, TopicMissing."""
     found: dict[int, int] = {}
+    future_ms = int(settings.watch.max_future_s * 1000)
     async for record, _, _ in since(settings.kafka, settings.topics.scored.name, None, last=20):
-        if (block := _decoded(record)) is not None:
-            dated = block.event_times <= block.timestamps + int(settings.watch.max_future_s * 1000)
-            time = int(np.where(dated, block.event_times, block.timestamps).max())
+        if (block := _decoded(record, future_ms)) is not None:
+            time = int(well_dated(block.event_times, block.timestamps, future_ms).max())
             found[record.partition] = max(time, found.get(record.partition, time))
     return found
 
@@ -83,11 +85,12 @@ async def scored(settings: Settings, stretch: Stretch) -> AsyncIterator[Logged]:
     Raises UnreachableError, TopicMissing.
     """
     start, end = stretch
+    future_ms = int(settings.watch.max_future_s * 1000)
     # A row is written after its event, unless that is dated into the future.
-    first = None if start is None else start - int(settings.watch.max_future_s * 1000)
+    first = None if start is None else start - future_ms
     seen: dict[int, int] = {}
     async for record, done, total in since(settings.kafka, settings.topics.scored.name, first):
-        if (block := _decoded(record)) is None:
+        if (block := _decoded(record, future_ms)) is None:
             continue
         wanted = block.offsets > seen.get(record.partition, -1)
         seen[record.partition] = max(seen.get(record.partition, -1), int(block.offsets[-1]))
@@ -123,8 +126,8 @@ async def outcomes(settings: Settings, stretch: Stretch, progress: Progress) -> 
     return Outcomes(labels, watermarks)
 
 
-def _decoded(record: ConsumerRecord) -> ScoredBlock | None:
+def _decoded(record: ConsumerRecord, max_future_ms: int) -> ScoredBlock | None:
     try:
-        return decode(record.value, record.headers)
+        return dated(decode(record.value, record.headers), record.timestamp, max_future_ms)
     except CorruptBlock:
         return None

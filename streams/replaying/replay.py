@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from penstock.monitoring.comparison.compare import compare, compare_labelled
+from penstock.monitoring.quality.outcomes import well_dated
 from penstock.monitoring.quality.slices import Slices
 from penstock.schemas.comparison import ComparisonSummary, merge_comparison
 from penstock.schemas.paired import PairedBlock
 from penstock.schemas.paired_wire import take
 from penstock.streams.replaying.log import NothingLogged, Outcomes, Progress, Stretch, newest, outcomes, scored
 from penstock.streams.shadowing.scorer import ShadowScorer
+from penstock.streams.watching.segments import PAIRED, Part, SegmentCutter
 
 if TYPE_CHECKING:
     from penstock.models.runtime import Runtime
@@ -71,8 +72,9 @@ class Replay:
         self._scorer = ShadowScorer(candidates, settings.labels.slices, catalogue=settings.catalogue.layout)
         self._labels, self._rollout = settings.labels.config(), settings.rollout.config()
         self._slices: dict[int, Slices] = {}
+        self._segment_rows = settings.watch.segment_rows
+        self._cutters: dict[int, SegmentCutter[PairedBlock]] = {}
         self._future_ms = int(settings.watch.max_future_s * 1000)
-        self._times: list[int] = []
         self.found = Replayed((0, 0), 0, 0, 0, None, [])
 
     def put(self, block: ScoredBlock, record: int) -> None:
@@ -86,33 +88,37 @@ class Replay:
         if paired is None:
             return
         found.paired += paired.rows
-        segment_rows = self._settings.watch.segment_rows
-        segments = paired.offsets // segment_rows
-        bounds = [0, *(np.flatnonzero(np.diff(segments)) + 1).tolist(), paired.rows]
-        for begin, stop in pairwise(bounds):
-            part = paired if stop - begin == paired.rows else take(paired, slice(begin, stop))
-            self._compare(part, int(segments[begin]))
+        if (cutter := self._cutters.get(paired.partition)) is None:
+            cutter = self._cutters[paired.partition] = SegmentCutter(PAIRED, self._segment_rows)
+        for part in cutter.put(paired, record):
+            self._compare(part)
 
-    def _compare(self, part: PairedBlock, segment: int) -> None:
-        found = self.found
-        slices = self._slices.setdefault(part.partition, Slices(dict.fromkeys(self._settings.labels.slices, ())))
+    def close(self) -> None:
+        """The stretch ends: compare what waits for the rest of its segment."""
+        for cutter in self._cutters.values():
+            if (part := cutter.close_part()) is not None:
+                self._compare(part)
+
+    def _compare(self, part: Part[PairedBlock]) -> None:
+        found, block = self.found, part.block
+        slices = self._slices.setdefault(block.partition, Slices(dict.fromkeys(self._settings.labels.slices, ())))
         pairs = compare(
-            part,
+            block,
             self._labels,
-            segment=segment,
-            part=0,
-            complete=True,
-            watermark=int(part.event_times.max()),
+            segment=part.segment,
+            part=part.part,
+            complete=part.complete,
+            watermark=int(block.event_times.max()),
             max_future_ms=self._future_ms,
             slices=slices,
         )
         found.pairs = pairs if found.pairs is None else merge_comparison(found.pairs, pairs)
-        dated = np.where(part.event_times <= part.timestamps + self._future_ms, part.event_times, part.timestamps)
-        mature = dated <= self._mature_before.get(part.partition, 0)
+        times = well_dated(block.event_times, block.timestamps, self._future_ms)
+        mature = times <= self._mature_before.get(block.partition, 0)
         found.immature += int(np.count_nonzero(~mature))
         if not mature.any():
             return
-        rows = part if mature.all() else take(part, np.flatnonzero(mature))
+        rows = block if mature.all() else take(block, np.flatnonzero(mature))
         known = self._known.labels.join(rows.ids)
         labelled = compare_labelled(
             rows,
@@ -120,18 +126,14 @@ class Replay:
             known.times,
             self._labels,
             self._rollout,
-            segment=segment,
-            part=0,
-            complete=True,
+            segment=part.segment,
+            part=part.part,
+            complete=part.complete,
             watermark=int(rows.event_times.max()),
             max_future_ms=self._future_ms,
             slices=slices,
         )
-        before = found.labelled[-1] if found.labelled else None
-        if before is not None and (before.partition, before.segment) == (part.partition, segment):
-            found.labelled[-1] = merge_comparison(before, labelled)
-        else:
-            found.labelled.append(labelled)
+        found.labelled.append(labelled)
 
 
 async def replay(
@@ -159,6 +161,7 @@ async def replay(
     async for logged in scored(settings, stretch):
         await asyncio.to_thread(run.put, logged.block, logged.record)
         progress(f"{run.found.rows:,} events", logged.done, logged.total)
+    await asyncio.to_thread(run.close)
     if not run.found.rows:
         raise NothingLogged(settings.topics.scored.name)
     return run.found
