@@ -51,6 +51,7 @@ from mode.utils.futures import maybe_async, notify
 from penstock.streams.blocks import Block, BlockOffsets, Cut, InFlight, cut
 from penstock.streams.fetching import RESPONSE_BYTES, FetchResults, share
 from penstock.streams.membership import leave
+from penstock.streams.sessions import Session
 
 log = logging.getLogger("penstock.transport")
 
@@ -258,9 +259,9 @@ class BlockConsumer(driver.Consumer):
     # Correction 8: no more in flight than the limits allow; see also `penstock.streams.fetching`.
 
     async def _room(self, block: Block, generation: int) -> bool:
-        """Wait until there is room for the block; False where its partition is given up before."""
+        """Wait until there is room for the block, and it is ours; False where its partition is given up before."""
         while self.flow_active and self.app.consumer_generation_id == generation:
-            if self._in_flight.has_room(rows=block.rows, size=block.size):
+            if self._in_flight.has_room(rows=block.rows, size=block.size) and not self._thread.session.lapsed:
                 return True
             self._done.clear()
             with suppress(TimeoutError):
@@ -349,6 +350,7 @@ class BlockConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._thread.share_fetches(len(assigned))
+        self._thread.session.heard()
         async with self._hand_over:
             if self.app.should_stop:
                 return  # to take over what is given away in a moment would only fence its next owner
@@ -495,6 +497,8 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        self.session = Session(self.app.conf.broker_session_timeout, self.loop.time)
+        self.session.listen(self._consumer._coordinator)
         # Nothing is subscribed yet, so nothing was fetched into the mapping that is replaced here.
         self._consumer._fetcher._records = FetchResults()
 

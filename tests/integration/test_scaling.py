@@ -1,9 +1,8 @@
-"""Workers join, stop, die and come back from the dead while events flow."""
+"""Workers join, stop and die while events flow."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -76,33 +75,6 @@ async def workers_that_come_and_go(mode: str, kafka: Kafka, project_named: MakeP
         f"{longest_pause_s(orderly):.2f} s in joins and stops, {longest_pause_s(with_one_dead):.2f} s at a death"
     )
     assert await steady.stopped() == 0, steady.said
-
-
-async def test_a_worker_that_wakes_up_after_its_partitions_were_given_away_doubles_nothing(
-    kafka: Kafka, project_named: MakeProject, witness: Witness
-) -> None:
-    project = await project_named("zombie", mode="exactly_once", partitions=4)
-    topics = project.settings.topics
-    sleeper, heir = project.start_worker(), project.start_worker()
-    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=300) as traffic:
-        await shared_by(sleeper, heir)
-        await predicted(sleeper)
-        sleeper.process.send_signal(signal.SIGSTOP)
-        await until(lambda: heir.owns == ALL, "the partitions of the sleeper are taken over")
-        await predicted(heir)
-        sleeper.process.send_signal(signal.SIGCONT)
-        await until(lambda: sleeper.process.poll() is not None or heir.owns != ALL, "the sleeper ends or joins again")
-        await predicted(heir)
-    found = decoded(await predictions_of(traffic, topics.predictions.name, witness))
-
-    assert {prediction["id"] for prediction in found} == traffic.ids
-    assert repeats(found) == 0
-    assert sleeper.process.poll() in (None, 70), sleeper.said
-    assert heir.process.poll() is None, heir.said
-    print(f"the sleeper {'joined again' if sleeper.process.poll() is None else 'ended with 70'}")
-    for worker in (sleeper, heir):
-        if worker.process.poll() is None:
-            assert worker.stop() == 0, worker.said
 
 
 async def predictions_of(traffic: Traffic, topic: str, witness: Witness) -> list[ConsumerRecord]:

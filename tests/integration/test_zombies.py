@@ -101,8 +101,11 @@ async def workers_that_stand_still(mode: str, kafka: Kafka, project_named: MakeP
         ]
         if watchers:
             still.append(watchers_stand_still(*watchers))
+        asleep = len(traffic.sent)
         await asyncio.gather(*still)
-    await check_predictions(traffic, topics.predictions.name, witness, offsets, mode)
+        awake = len(traffic.sent)
+    doubled = await check_predictions(traffic, topics.predictions.name, witness, offsets, mode)
+    assert doubled < (awake - asleep) / 4, "who wakes up scores little of what came to its partitions meanwhile"
     if mode == "at_least_once":
         assert sleeper.process.poll() is None, sleeper.said
     else:
@@ -133,7 +136,8 @@ async def watchers_stand_still(sleeper: Worker, heir: Worker) -> None:
 
 async def check_predictions(
     traffic: Traffic, topic: str, witness: Witness, offsets: Mapping[TopicPartition, Sequence[int]], mode: str
-) -> None:
+) -> int:
+    """How many of them are repeats."""
     records = await witness.read(topic, lambda seen: len({r.key for r in seen}) >= len(traffic.sent), timeout_s=60)
     found = decoded(records)
     check_scores(found, {1: 1.0})
@@ -145,6 +149,7 @@ async def check_predictions(
         check_order(records)
         assert repeats(found) == 0
     print(f"{mode}: {len(traffic.sent)} events, lost 0, doubled {repeats(found)}")
+    return repeats(found)
 
 
 async def check_summaries(traffic: Traffic, topic: str, witness: Witness) -> None:
