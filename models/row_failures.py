@@ -22,34 +22,50 @@ def score_apart(
     not the rows. With `patience`, for callers who have another model to ask, the halving ends as soon as the model has
     failed on so many rows and scored none, or has run out of memory: then it counts as having failed on all.
     """
-    failures: dict[int, Exception] = {}
-    cleared = False
+    halving = _Halving(runtime, columns, patience)
+    try:
+        parts = halving.attempt(0, columns.rows)
+        failures, cleared = halving.failures, halving.cleared
+    except _GivenUpError as given_up:
+        parts, failures = [_nothing(columns.rows)], dict.fromkeys(range(columns.rows), given_up.error)
+        cleared = False
+    if columns.rows and len(failures) == columns.rows and not cleared:
+        _check(runtime, failures[0])
+    for error in failures.values():
+        error.__traceback__ = None  # its frames hold the columns as long as somebody holds the error
+    return (parts[0] if len(parts) == 1 else _joined(parts)), failures
 
-    def attempt(start: int, stop: int) -> list[Scores]:
-        nonlocal cleared
+
+class _Halving:
+    """Asks about ever smaller halves.
+
+    No function within a function: one that calls itself is garbage of the kind that only a collection finds, and until
+    then it would hold the columns of every window.
+    """
+
+    def __init__(self, runtime: Runtime, columns: Columns, patience: int | None) -> None:
+        self._runtime, self._columns, self._patience = runtime, columns, patience
+        self.failures: dict[int, Exception] = {}
+        self.cleared = False
+        """The model was asked about its golden rows, and scored them."""
+
+    def attempt(self, start: int, stop: int) -> list[Scores]:
+        failures, patience = self.failures, self._patience
         try:
-            return [runtime.score(columns.take(slice(start, stop)))]
+            return [self._runtime.score(self._columns.take(slice(start, stop)))]
         except Exception as error:
             if patience is not None and isinstance(error, MemoryError):
                 raise _GivenUpError(error) from None
             if stop - start == 1:
                 failures[start] = error
                 if len(failures) == start + 1 == DOUBTED:
-                    _check(runtime, failures[0])
-                    cleared = True
+                    _check(self._runtime, failures[0])
+                    self.cleared = True
                 if len(failures) == start + 1 == patience:
                     raise _GivenUpError(failures[0]) from None
                 return [_nothing(1)]
         middle = (start + stop) // 2
-        return attempt(start, middle) + attempt(middle, stop)
-
-    try:
-        parts = attempt(0, columns.rows)
-    except _GivenUpError as given_up:
-        parts, failures = [_nothing(columns.rows)], dict.fromkeys(range(columns.rows), given_up.error)
-    if columns.rows and len(failures) == columns.rows and not cleared:
-        _check(runtime, failures[0])
-    return (parts[0] if len(parts) == 1 else _joined(parts)), failures
+        return self.attempt(start, middle) + self.attempt(middle, stop)
 
 
 class _GivenUpError(Exception):
