@@ -16,6 +16,9 @@ from penstock.streams.transport import FETCH_BYTES, BlockApp, BlockOptions
 SESSION_TIMEOUT_S = 6.0
 """A worker that died without a word is missed after this: the least that brokers allow by default."""
 
+STATIC_SESSION_TIMEOUT_S = 30.0
+"""So long the partitions of a static member wait for it: for a restart, with a model to load."""
+
 HEARTBEAT_S = 0.2
 """How soon the others notice that somebody joins or leaves: heartbeats carry the news."""
 
@@ -53,12 +56,13 @@ def create_app(role: str, settings: Settings) -> BlockApp:
             max_bytes=settings.window.max_bytes,
             exactly_once=role != "score" or settings.delivery.mode == "exactly_once",
             co_partitioned=role == "watch",
+            instance_id=settings.kafka.instance_id,
             fetch_bytes=WATCH_FETCH_BYTES if role == "watch" else FETCH_BYTES,
             gather_bytes=gather_bytes,
             gather_ms=gather_ms,
         ),
         **faust_options(settings.kafka),
-        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_session_timeout=STATIC_SESSION_TIMEOUT_S if settings.kafka.instance_id else SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_rebalance_timeout=10.0,
         broker_max_poll_interval=PATIENCE_S.get(role, 1_000.0),

@@ -1,4 +1,4 @@
-"""Leaving a consumer group at once, wherever its rebalance stands.
+"""Membership of a consumer group: leaving it at once, and noticing that somebody else bears one's instance id.
 
 aiokafka's own `stop` waits for a rebalance that is under way, and takes leave only of a group that it has fully joined.
 A member that goes away in between stays in the group as one who does not answer, and the others wait for it: until its
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import ConnectionGroup
-from aiokafka.errors import KafkaError
-from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaError, UnknownMemberIdError
+from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
 
 log = logging.getLogger("penstock.transport")
 
@@ -21,6 +24,9 @@ GOODBYE_S = 2.0
 """How long the broker may take to answer."""
 
 POLL_S = 0.01
+
+FENCED_INSTANCE_ID = 82
+"""Kafka's code for a member whose instance id another one bears now; aiokafka does not know it."""
 
 
 async def leave(consumer: AIOKafkaConsumer, *, patience_s: float) -> None:
@@ -71,3 +77,36 @@ async def _say_goodbye(consumer: AIOKafkaConsumer) -> None:
             "The group could not be told that this worker leaves, and waits for its session to end: %s",
             error or "no answer",
         )
+
+
+def on_takeover(consumer: AIOKafkaConsumer, taken_over: Callable[[], None]) -> None:
+    """Call `taken_over` when another member joins with the instance id of `consumer`, which is started."""
+    coordinator = consumer._coordinator
+    coordinator.__class__ = _StaticCoordinator
+    coordinator._taken_over = taken_over
+
+
+class _StaticCoordinator(GroupCoordinator):
+    """Asks under its old name what became of it.
+
+    aiokafka's heartbeats do not carry the instance id, so all they hear is that the member is not known any more.
+    aiokafka would join anew with the instance id then and put the other one out, which would do the same. Asked to join
+    under the old name, the broker tells a session that has ended from an instance id that another one bears.
+    """
+
+    member_id: str
+    _taken_over: Callable[[], None]
+
+    def reset_generation(self) -> None:
+        name = self.member_id
+        super().reset_generation()
+        self.member_id = name
+
+    async def _send_req(self, request: Any) -> Any:
+        response = await super()._send_req(request)
+        error = getattr(response, "error_code", 0)
+        if error == FENCED_INSTANCE_ID:
+            self._taken_over()
+        elif error == UnknownMemberIdError.errno and isinstance(request, JoinGroupRequest):
+            self.member_id = ""
+        return response

@@ -48,9 +48,10 @@ from faust.types.tuples import ack_lock
 from mode import Service
 from mode.utils.futures import maybe_async, notify
 
+from penstock.schemas.errors import ConfigurationError, PenstockError
 from penstock.streams.blocks import Block, BlockOffsets, Cut, InFlight, cut
 from penstock.streams.fetching import RESPONSE_BYTES, FetchResults, share
-from penstock.streams.membership import leave
+from penstock.streams.membership import leave, on_takeover
 from penstock.streams.sessions import Session
 
 log = logging.getLogger("penstock.transport")
@@ -104,6 +105,24 @@ class BlockOptions:
     exactly_once: bool = False
     instance_id: str | None = None
     co_partitioned: bool = False
+
+
+class TakenOver(ConfigurationError):
+    """Another worker of the group bears the same instance id, and has the partitions of this one.
+
+    >>> print(TakenOver("flights.score", "a"))  # doctest: +NORMALIZE_WHITESPACE
+    flights.score: kafka.instance_id is 'a', with which another worker has joined by now; expected an id of each
+    worker's own. Set PENSTOCK_KAFKA__INSTANCE_ID for each of them.
+    """
+
+    def __init__(self, group: str, instance_id: str) -> None:
+        super().__init__(
+            group,
+            "kafka.instance_id",
+            found=f"{instance_id!r}, with which another worker has joined by now",
+            expected="an id of each worker's own",
+            fix="Set PENSTOCK_KAFKA__INSTANCE_ID for each of them.",
+        )
 
 
 PartitionsCallback = Callable[[set[TP]], Awaitable[None]]
@@ -499,12 +518,17 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         self.session = Session(self.app.conf.broker_session_timeout, self.loop.time)
         self.session.listen(self._consumer._coordinator)
+        if (instance_id := self.app.blocks.instance_id) is not None:
+            on_takeover(self._consumer, lambda: self._start_to_end(TakenOver(self.app.conf.id, instance_id)))
         # Nothing is subscribed yet, so nothing was fetched into the mapping that is replaced here.
         self._consumer._fetcher._records = FetchResults()
 
     def share_fetches(self, partitions: int) -> None:
         """What is fetched ahead is for so many partitions."""
         self._consumer._fetcher._max_partition_fetch_bytes = share(self.app.blocks.fetch_bytes, partitions)
+
+    def _start_to_end(self, error: PenstockError) -> None:
+        self.app.add_future(self.app.crash(error))
 
 
 class BlockProducer(driver.Producer):

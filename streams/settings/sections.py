@@ -77,6 +77,15 @@ def _check_server(server: str) -> str:
     return server
 
 
+def _check_instance(name: str) -> str:
+    if not all(character.isascii() and (character.isalnum() or character in "._-") for character in name) or not (
+        0 < len(name) <= _LONGEST_TOPIC and name not in (".", "..")
+    ):
+        raise wrong(shown(name), f"letters, digits, '.', '_' and '-', at most {_LONGEST_TOPIC} of them")
+    return name
+
+
+InstanceId = Annotated[str, AfterValidator(_check_instance)]
 TopicName = Annotated[str, AfterValidator(_check_topic)]
 Server = Annotated[str, AfterValidator(_check_server)]
 File = Annotated[Path, Field(strict=False)]
@@ -89,7 +98,10 @@ class PipelineSettings(Section):
 
 
 class KafkaSettings(Section):
-    """How to reach the brokers. Files are relative to the configuration file."""
+    """How to reach the brokers. Files are relative to the configuration file.
+
+    With an `instance_id`, each worker's own, a worker is a static member of its consumer group.
+    """
 
     servers: Annotated[tuple[Server, ...], Field(strict=False, min_length=1)] = ("localhost:9092",)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -102,6 +114,7 @@ class KafkaSettings(Section):
     ssl_key_password: SecretStr | None = None
     partitions: int = Field(default=4, ge=1)
     replication_factor: int = Field(default=1, ge=1, le=32767)
+    instance_id: InstanceId | None = None
 
     @property
     def address(self) -> str:

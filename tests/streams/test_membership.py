@@ -1,4 +1,4 @@
-"""Leaving a group: at once, wherever its rebalance stands, and nobody waits for who left."""
+"""Members leave at once, wherever a rebalance stands, and nobody waits for who left; static ones keep their place."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.protocol.group import LeaveGroupRequest
 from pipelines import Kafka, until
 
 from penstock.streams.embedded.testing import MakeTopics
-from penstock.streams.membership import leave
+from penstock.streams.membership import leave, on_takeover
 
 pytestmark = pytest.mark.kafka
 
@@ -22,7 +23,7 @@ LONG_MS = 60_000
 PROMPT_S = 15.0
 
 
-class Holding(ConsumerRebalanceListener):
+class Holding(ConsumerRebalanceListener):  # type: ignore[misc]
     """Gives its partitions up, and with them lets a rebalance go on, only when it is let go."""
 
     def __init__(self) -> None:
@@ -38,10 +39,12 @@ class Holding(ConsumerRebalanceListener):
 
 
 @asynccontextmanager
-async def member(kafka: Kafka, topic: str, holding: Holding | None = None) -> AsyncIterator[AIOKafkaConsumer]:
+async def member(
+    kafka: Kafka, topic: str, holding: Holding | None = None, *, instance_id: str | None = None
+) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka.servers, group_id=topic, session_timeout_ms=LONG_MS, rebalance_timeout_ms=LONG_MS,
-        heartbeat_interval_ms=100, enable_auto_commit=False,
+        heartbeat_interval_ms=100, enable_auto_commit=False, group_instance_id=instance_id,
     )  # fmt: skip
     await consumer.start()
     consumer.subscribe([topic], listener=holding)
@@ -114,3 +117,45 @@ async def test_who_leaves_before_it_has_a_name_in_the_group_is_not_waited_for(
             await leave(joining, patience_s=PROMPT_S)
         async with member(kafka, topic) as next_one, asyncio.timeout(PROMPT_S):
             await until(lambda: len(next_one.assignment()) == 1, "the next one joins without delay")
+
+
+async def test_a_static_member_that_is_back_in_time_finds_its_partition_and_nobody_notices(
+    kafka: Kafka, make_topics: MakeTopics
+) -> None:
+    [topic] = await make_topics("events", partitions=2)
+    async with member(kafka, topic, instance_id="a") as staying:
+        await owns_all(staying)
+        async with member(kafka, topic, instance_id="b") as restarting:
+            await until(lambda: len(restarting.assignment()) == 1, "they share the partitions", timeout_s=PROMPT_S)
+            mine, generation = restarting.assignment(), staying._coordinator.generation
+            await leave(restarting, patience_s=PROMPT_S)
+        async with member(kafka, topic, instance_id="b") as restarted:
+            await until(lambda: restarted.assignment() == mine, "it has its partition again", timeout_s=PROMPT_S)
+            assert restarted._coordinator.generation == staying._coordinator.generation == generation
+            assert staying.assignment().isdisjoint(mine)
+
+
+async def test_a_static_member_notices_that_another_one_bears_its_instance_id(
+    kafka: Kafka, make_topics: MakeTopics
+) -> None:
+    [topic] = await make_topics("events", partitions=2)
+    taken_over = asyncio.Event()
+    async with member(kafka, topic, instance_id="a") as first:
+        on_takeover(first, taken_over.set)
+        await owns_all(first)
+        async with member(kafka, topic, instance_id="a") as second, asyncio.timeout(PROMPT_S):
+            await taken_over.wait()
+            await owns_all(second)
+
+
+async def test_a_static_member_whose_session_has_ended_joins_anew(kafka: Kafka, make_topics: MakeTopics) -> None:
+    [topic] = await make_topics("events", partitions=2)
+    taken_over = asyncio.Event()
+    async with member(kafka, topic, instance_id="a") as alone:
+        on_takeover(alone, taken_over.set)
+        await owns_all(alone)
+        name = alone._coordinator.member_id
+        await alone._coordinator._send_req(LeaveGroupRequest(topic, name))  # as the broker does it at the session's end
+        await until(lambda: alone._coordinator.member_id not in ("", name), "it has another name", timeout_s=PROMPT_S)
+        await owns_all(alone)
+    assert not taken_over.is_set()

@@ -87,6 +87,11 @@ def test_an_empty_variable_and_one_that_is_no_setting_change_nothing() -> None:
         ("[kafka]\nservers = 'a:1'", "penstock.toml: kafka.servers is 'a:1'; expected a list."),
         ("[kafka]\nservers = ['a']", "penstock.toml: kafka.servers[0] is 'a'; expected host:port."),
         ("[kafka]\nservers = []", "penstock.toml: kafka.servers is a list; expected at least 1 entry."),
+        (
+            "[kafka]\ninstance_id = 'score 1'",
+            "penstock.toml: kafka.instance_id is 'score 1'; expected letters, digits, '.', '_' and '-', at most 249 of "
+            "them.",
+        ),
         ("[kafka]\npartitions = true", "penstock.toml: kafka.partitions is true; expected a whole number."),
         ("[delivery]\nmode = 'twice'", "delivery.mode is 'twice'; expected at_least_once or exactly_once."),
         ("[redis]\nurl = 'http://x'", "redis.url is 'http://x'; expected redis://host:6379/0, or rediss:// for TLS."),
