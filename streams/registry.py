@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from penstock.models.registry import ModelNotFound, Registry, RegistryUnreadable
 
 if TYPE_CHECKING:
+    from penstock.models.past_tests import PastTests
     from penstock.models.torch_runtime import TorchRuntime
     from penstock.schemas.records import ModelRef
     from penstock.streams.settings import Settings
@@ -21,9 +22,10 @@ def registry_of(settings: Settings) -> Registry:
     return Registry(settings.registry_location, trusted=settings.trusted_keys)
 
 
-def load_model(settings: Settings, model: ModelRef) -> TorchRuntime:
-    """The model as every worker and every check loads it; blocks. Raises ModelNotFound, RegistryUnreadable,
-    ModelRefused.
+def load_model(settings: Settings, model: ModelRef, *, past_tests: PastTests | None = None) -> TorchRuntime:
+    """The model as every worker and every check loads it; blocks. `past_tests`: see load_runtime.
+
+    Raises ModelNotFound, RegistryUnreadable, ModelRefused.
     """
     from penstock.models.torch_runtime import load_runtime  # torch is for those who load a model
 
@@ -34,4 +36,5 @@ def load_model(settings: Settings, model: ModelRef) -> TorchRuntime:
         max_rows=settings.window.max_rows,
         model=model,
         trusted=settings.trusted_keys,
+        past_tests=past_tests,
     )

@@ -20,7 +20,6 @@ from faust.types import TP
 from mode import Service
 
 from penstock.models.past_tests import PastTests
-from penstock.models.torch_runtime import load_runtime
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.operations import OperationalReading
@@ -35,7 +34,7 @@ from penstock.streams.features.store import FeatureStore, NoFeatures, RedisFeatu
 from penstock.streams.kafka import client_options
 from penstock.streams.key_files import letter_key
 from penstock.streams.readings import Readings, now_ms, worker_name
-from penstock.streams.registry import registry_of
+from penstock.streams.registry import load_model
 from penstock.streams.scoring.answering import Answering
 from penstock.streams.scoring.automation import Automation
 from penstock.streams.scoring.inference import Inference
@@ -192,14 +191,7 @@ class ScoreRole(Service):
             self._models.follow(control)
 
     def _load(self, model: ModelRef) -> LoadedModel:
-        return load_runtime(
-            registry_of(self._settings).path(model),
-            self._settings.catalogue,
-            device=self._settings.models.device,
-            max_rows=self._settings.window.max_rows,
-            trusted=self._settings.trusted_keys,
-            past_tests=PastTests(),
-        )
+        return load_model(self._settings, model, past_tests=PastTests())
 
     # Partitions come and go.
 

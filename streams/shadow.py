@@ -26,6 +26,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 
+from penstock.models.past_tests import PastTests
 from penstock.models.runtime import Runtime
 from penstock.monitoring.metrics.shadow import ShadowMetrics
 from penstock.monitoring.metrics.tally import Tally
@@ -43,7 +44,7 @@ from penstock.streams.clocks import ClockWatch, SteadyClock
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
-from penstock.streams.registry import registry_of
+from penstock.streams.registry import load_model
 from penstock.streams.settings import Settings
 from penstock.streams.shadowing.candidates import Candidates
 from penstock.streams.shadowing.lag import Lag
@@ -154,16 +155,7 @@ class ShadowRole(Service):
             await self.sleep(PATIENT.delay_s(max(failures, 1)))
 
     def _load(self, model: ModelRef) -> Runtime:
-        package = registry_of(self._settings).path(model)
-        from penstock.models.torch_runtime import load_runtime  # only now: most of the time nobody is tried
-
-        runtime = load_runtime(
-            package,
-            self._settings.catalogue,
-            device=self._settings.models.device,
-            max_rows=self._settings.window.max_rows,
-            trusted=self._settings.trusted_keys,
-        )
+        runtime = load_model(self._settings, model, past_tests=PastTests())
         gc.freeze()  # what torch brought with it stays: nobody need walk through it
         return runtime
 
