@@ -110,8 +110,9 @@ class Project:
         command = [sys.executable, "-m", "penstock", "worker", role, "--config", str(self.settings.file.absolute())]
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, cwd=self.settings.directory, stdout=out, stderr=out, env={**os.environ, **environ}
-            )
+                command, cwd=self.settings.directory, stdout=out, stderr=out, env={**os.environ, **environ},
+                start_new_session=True,  # a shadow worker steps back with its whole session
+            )  # fmt: skip
         self.workers.append(Worker(process, log))
         return self.workers[-1]
 
@@ -193,6 +194,7 @@ async def make_project(
     *,
     mode: str,
     partitions: int = 2,
+    replicas: int = 1,
     max_bytes: int = 1_048_576,
     event_id: str | None = "id",
     more: str = "",
@@ -213,6 +215,7 @@ async def make_project(
             [kafka]
             servers = {json.dumps(servers)}
             partitions = {partitions}
+            replication_factor = {replicas}
             [delivery]
             mode = "{mode}"
             [admin]

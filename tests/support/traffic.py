@@ -70,7 +70,7 @@ async def flowing(
     traffic, ended = Traffic(), asyncio.Event()
 
     async def flow() -> None:
-        async with producing(servers) as producer:
+        async with producing(servers, request_timeout_ms=300_000) as producer:  # brokers may go and come
             begin = time.monotonic()
             while not ended.is_set():
                 due = int((time.monotonic() - begin) * per_second)
