@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.kafka
 
 
 async def test_a_partition_of_which_nothing_is_committed_is_read_from_its_beginning_after_a_seek(
-    kafka: Kafka, make_topics: MakeTopics
+    kafka: Kafka, make_topics: MakeTopics, tmp_path: Path
 ) -> None:
     [topic] = await make_topics("events")
     async with AIOKafkaProducer(bootstrap_servers=kafka.servers) as producer:
@@ -35,6 +36,7 @@ async def test_a_partition_of_which_nothing_is_committed_is_read_from_its_beginn
         topic_disable_leader=True,
         web_enabled=False,
         store="memory://",
+        datadir=tmp_path,
     )
 
     async def take(stream: Any) -> None:
