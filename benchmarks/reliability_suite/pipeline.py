@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import re
 import signal
@@ -43,7 +44,7 @@ class ScoreWorker:
         with self.log.open("wb") as out:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, env=self.environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=_end_with_parent,
             )  # fmt: skip
 
     @property
@@ -94,6 +95,15 @@ class ScoreWorker:
         self.crashes.append(f"exit code {self._process.returncode}: {lines[-1] if lines else 'no word'}")
         time.sleep(RESTART_S)
         self.start()
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Runs in the worker's process: it is killed when this one ends, however it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Pipeline:
