@@ -8,7 +8,10 @@ event, its predictions and dead letters.
     kill-storm        the same every 5 s for 2 minutes
     takeover          kill -9, and nobody comes back until the other worker serves its partitions
     rolling-restart   SIGTERM to each worker in turn
+    zombies           SIGSTOP to each worker in turn, SIGCONT when the other one serves its partitions
     broker-loss       each of three brokers is killed with -9, and started again 15 s later
+    brokers-lost      all three are killed with -9, and come back a minute later
+    disk-full         the broker's files may not grow any more: it ends, and comes back with room
     modes             how many events a second one worker scores, exactly once and at least once in turn
 
     uv run benchmarks/reliability.py                                  # everything in both modes: the long form
@@ -34,13 +37,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from reliability_suite.outages import OUTAGES
 from reliability_suite.results import Result
-from reliability_suite.scenarios import MODES, SCENARIOS, Ground
+from reliability_suite.scenarios import MODES, Ground
+from reliability_suite.scenarios import SCENARIOS as OF_WORKERS
 from reliability_suite.stage import Options, say
+from reliability_suite.zombies import ZOMBIES
 from rich.console import Console
 from rich.table import Table
 
 from penstock.streams.embedded import EmbeddedKafka
+
+SCENARIOS = OF_WORKERS | ZOMBIES | OUTAGES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
