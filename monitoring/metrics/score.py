@@ -81,11 +81,11 @@ class ScoreMetrics(PipelineMetrics):
         self._outages = self._counter(
             "penstock_feature_outages", "Windows for which Redis did not answer in time."
         ).labels(pipeline)
-        self._refused = self._counter(
-            "penstock_models_refused", "Models that failed a check and do not serve.", "model"
         self._redis_up = self._gauge(
             "penstock_redis_up", "1 when the last window that asked Redis was answered, else 0."
         )
+        self._refused = self._counter(
+            "penstock_models_refused", "Models that failed a check and do not serve.", "model"
         )
         self._refused_revisions = self._counter(
             "penstock_revisions_refused", "Control records that this worker could not follow."
