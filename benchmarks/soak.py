@@ -79,7 +79,7 @@ def soak(scratch: Path, options: argparse.Namespace, console: Console) -> Figure
         task = make_project(scratch, ",".join(kafka.servers), options)
         broker = Broker(task.servers)
         workers = {role: stack.enter_context(worker(task, role)) for role in options.roles}
-        wait_until_serving(broker, task, workers["score"])
+        wait_until_serving(broker, replace(task, directory=str(logs_of(task, "score"))), workers["score"])
         counter = stack.enter_context(counting(task.servers, task.predictions, PARTITIONS))
         seen = Seen(broker, task, {**workers, "broker": psutil.Process(kafka.pids()[0])}, counter, kafka.directory)
         return watch_it(seen, options, console)
@@ -118,12 +118,15 @@ def make_project(scratch: Path, servers: str, options: argparse.Namespace) -> Ta
 
 @contextmanager
 def worker(task: Task, role: str) -> Iterator[psutil.Process]:
-    """A worker, its log in a folder of its own beside the project."""
-    logs = Path(task.directory, role)
-    logs.mkdir()
-    command = [*python("penstock"), "worker", role]
-    with running(command, replace(task, directory=str(logs)), Path(task.directory), None) as process:
+    """A worker, its log in a folder of its own in the project."""
+    logs_of(task, role).mkdir()
+    command, mine = [*python("penstock"), "worker", role], replace(task, directory=str(logs_of(task, role)))
+    with running(command, mine, Path(task.directory), None) as process:
         yield process
+
+
+def logs_of(task: Task, role: str) -> Path:
+    return Path(task.directory, role)
 
 
 def watch_it(seen: Seen, options: argparse.Namespace, console: Console) -> Figures:
@@ -172,7 +175,7 @@ class Seen:
         """Take a sample. Raises SystemExit, with the end of its log, where a worker is gone."""
         for name, process in self._processes.items():
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                log = Path(self.task.directory, name, "output.log")
+                log = logs_of(self.task, name) / "output.log"
                 raise SystemExit(f"{name} ended after {now:.0f} s:\n{log.read_text()[-3000:] if log.exists() else ''}")
             self.memory[name].append(sample(process, now))
         for role, reader in self._readers.items():
