@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
 import msgspec
@@ -31,6 +31,15 @@ class Valued(Protocol):
 
     @property
     def value(self) -> bytes | None: ...
+
+
+class Dated(Valued, Protocol):
+    """A record that the brokers dated."""
+
+    @property
+    def timestamp(self) -> int:
+        """Unix ms."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,36 @@ def encode_watermark(time_ms: int) -> tuple[bytes, list[tuple[str, bytes]]]:
     b'{"watermark":1357034400000}'
     """
     return _encode({"watermark": time_ms}), [LABEL_SCHEMA]
+
+
+def decode_credible_labels(records: Sequence[Dated], *, max_future_ms: int) -> LabelBatch:
+    """As `decode_labels`, without watermarks of the future: nobody can have sent all labels up to then.
+
+    One such watermark, from a sender whose clock is ahead, would make every event's outcome due at once, for as long as
+    the clock was wrong. It is in `rejected` when it is more than `max_future_ms` after its record.
+
+    >>> from types import SimpleNamespace as Record
+    >>> ahead = Record(value=encode_watermark(90_000_000)[0], timestamp=5_000)
+    >>> batch = decode_credible_labels([Record(value=encode_watermark(4_000)[0], timestamp=5_000), ahead],
+    ...                                max_future_ms=1_000)
+    >>> batch.watermark, batch.rejected[0].message
+    (4000, 'watermark is 89995.0 s after its record: nobody has sent all labels up to then.')
+    """
+    batch = decode_labels(records)
+    if batch.watermark is None or batch.watermark <= min(record.timestamp for record in records) + max_future_ms:
+        return batch
+    credible: int | None = None
+    rejected = list(batch.rejected)
+    for position, record in enumerate(records):
+        if (watermark := decode_labels([record]).watermark) is None:
+            continue
+        if watermark <= record.timestamp + max_future_ms:
+            credible = watermark if credible is None else max(credible, watermark)
+        else:
+            ahead_s = (watermark - record.timestamp) / 1000
+            message = f"watermark is {ahead_s:.1f} s after its record: nobody has sent all labels up to then."
+            rejected.append(Rejection(position, "validate", "wrong_type", message))
+    return replace(batch, watermark=credible, rejected=sorted(rejected, key=lambda bad: bad.position))
 
 
 def decode_labels(records: Sequence[Valued]) -> LabelBatch:

@@ -11,7 +11,7 @@ import numpy as np
 from penstock.monitoring.quality.labels import LabelRuns
 from penstock.monitoring.quality.outcomes import well_dated
 from penstock.schemas.errors import PenstockError
-from penstock.schemas.labels import decode_labels
+from penstock.schemas.labels import decode_credible_labels
 from penstock.schemas.scored import CorruptBlock, ScoredBlock, decode
 from penstock.streams.reading import since
 from penstock.streams.watching.reading import dated
@@ -107,11 +107,12 @@ async def scored(settings: Settings, stretch: Stretch) -> AsyncIterator[Logged]:
 async def outcomes(settings: Settings, stretch: Stretch, progress: Progress) -> Outcomes:
     """All labels that may belong to the stretch. Raises UnreachableError, TopicMissing."""
     labels, watermarks = LabelRuns(limit=1 << 31), dict[int, int]()
-    first = None if stretch.start_ms is None else stretch.start_ms - int(settings.watch.max_future_s * 1000)
+    max_future_ms = int(settings.watch.max_future_s * 1000)
+    first = None if stretch.start_ms is None else stretch.start_ms - max_future_ms
     waiting: defaultdict[int, list[ConsumerRecord]] = defaultdict(list)
 
     def take(partition: int) -> None:
-        batch = decode_labels(waiting.pop(partition))
+        batch = decode_credible_labels(waiting.pop(partition), max_future_ms=max_future_ms)
         labels.put(batch.hashes, batch.values, batch.times)
         if batch.watermark is not None:
             watermarks[partition] = max(batch.watermark, watermarks.get(partition, batch.watermark))

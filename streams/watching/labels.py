@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.monitoring.quality.labels import Joined, LabelRuns
-from penstock.schemas.labels import LabelBatch, decode_labels
+from penstock.schemas.labels import LabelBatch, decode_credible_labels
 from penstock.schemas.summaries import NO_WATERMARK
 from penstock.streams.partitioners import partition_of
 from penstock.streams.watching.config import WatchConfig
@@ -29,6 +29,9 @@ class LabelRecord(Protocol):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+    @property
+    def timestamp(self) -> int: ...
 
 
 class Stray(NamedTuple):
@@ -59,7 +62,7 @@ class PartitionLabels:
 
         A label whose event is in another partition, by its source or by its key, is sent on to that one.
         """
-        batch = decode_labels(records)
+        batch = decode_credible_labels(records, max_future_ms=self._config.max_future_ms)
         there = self._homes(batch, records)
         mine = there == self._partition
         self._runs.put(batch.hashes[mine], batch.values[mine], batch.times[mine])

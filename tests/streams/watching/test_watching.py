@@ -36,6 +36,7 @@ class Record:
     value: bytes | None
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 1_000_000
 
 
 def label(name: str, key: bytes | None = None, **fields: Any) -> Record:
@@ -79,23 +80,14 @@ def test_a_producer_whose_clock_is_ahead_moves_no_watermark(clock: Clock) -> Non
     assert dated(ahead, 90_000_000, CONFIG.max_future_ms) is ahead
 
 
-def test_a_quiet_part_is_given_out_when_its_time_is_over(clock: Clock) -> None:
-    watch = watching(clock)
-    watch.scored.put(scored_rows([0.5], event_times=[0]), 0)
-    clock.now += CONFIG.segment_max_ms - 1
-    watch.pass_time()
-    assert watch.scored.give() == []
-    clock.now += 1
-    watch.pass_time()
-    assert [part.rows for part in watch.scored.give()] == [1]
-
-
 def test_where_labels_have_watermarks_those_decide(clock: Clock) -> None:
     watch = watching(clock)
     rows = scored_rows([0.5], event_times=[1_000])
     watch.labels.put([Record(encode_watermark(10_999)[0])])
     watch.scored.put(scored_rows([0.5], event_times=[10**9]), 0)
     assert not watch.is_mature(rows)
+    watch.labels.put([Record(encode_watermark(90_000_000)[0])])
+    assert not watch.is_mature(rows), "nobody can have sent the labels of tomorrow"
     watch.labels.put([Record(encode_watermark(11_000)[0])])
     assert watch.is_mature(rows)
 
