@@ -28,6 +28,20 @@ KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"  # Apache Kafka 4.1
 REDIS_IMAGE = "redis:8.2"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """All tests share the cores, each process with servers of its own; a part of them starts sooner in this process."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return max(2, min(4, len(os.sched_getaffinity(0)))) if everything else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Among several processes, the files that take long come first, so that none of them is left alone at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        long = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("slow", "kafka")}
+        items.sort(key=lambda item: (item.path not in long["slow"], item.path not in long["kafka"]))
+
+
 class KafkaInContainer:
     def __init__(self, servers: list[str]) -> None:
         self.servers = servers
