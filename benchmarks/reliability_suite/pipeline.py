@@ -58,6 +58,12 @@ class ScoreWorker:
         return sorted(map(int, re.findall(r"[0-9]+", lines[-1]))) if lines else []
 
     @property
+    def repeats(self) -> int:
+        """Events that it said, in all its lives, it scores again."""
+        said = "".join(log.read_text(errors="replace") for log in self.directory.glob(f"worker-{self.number}-*.log"))
+        return sum(map(int, re.findall(r"(\d+) events are scored again", said)))
+
+    @property
     def runs(self) -> bool:
         return self._process.poll() is None
 

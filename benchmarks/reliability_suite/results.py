@@ -52,6 +52,8 @@ def result(scenario: str, outcome: Outcome, *, may_double: int = 0, more: list[F
         Figure("misjudged", "0", f"{verdict.misjudged:,}", verdict.misjudged == 0),
         Figure("events on the topic", f"{sent:,}", f"{outcome.written_events:,}", outcome.written_events == sent),
     ]
+    if outcome.mode == "at_least_once":
+        promises.append(Figure("repeats that the workers counted", f"{verdict.doubled:,}", f"{outcome.repeats:,}"))
     if outcome.mode == "exactly_once":
         promises.append(Figure("out of order", "0", f"{verdict.disordered:,}", verdict.disordered == 0))
     return Result(

@@ -63,6 +63,8 @@ class Outcome:
     ended: float
     blows: list[Blow]
     backlog_gone_s: float
+    repeats: int = 0
+    """Events that workers said they score again."""
     problems: list[str] = field(default_factory=list)
     """What should not happen whatever the figures: workers that crash by themselves or do not stop in order."""
 
@@ -153,6 +155,7 @@ def under_load(pipeline: Pipeline, options: Options, mode: str, act: Callable[[S
             ended=ended,
             blows=stage.blows,
             backlog_gone_s=(ended - last) / 1000,
+            repeats=sum(worker.repeats for worker in stage.workers),
             problems=stage.problems + [f"worker {w.number} crashed: {end}" for w in stage.workers for end in w.crashes],
         )
 
