@@ -38,6 +38,11 @@ PATIENCE_S = {"shadow": 24 * 3600.0}
 """How long a worker may be busy with what it fetched before its group takes it for dead: a candidate may be slow."""
 
 
+def group_of(role: str, settings: Settings) -> str:
+    """The consumer group of a role."""
+    return f"{settings.pipeline.name}.{role}"
+
+
 def create_app(role: str, settings: Settings) -> BlockApp:
     """The Faust app of a role, ready to be run by `penstock.streams.worker`. Its id is the consumer group.
 
@@ -49,7 +54,7 @@ def create_app(role: str, settings: Settings) -> BlockApp:
         raise ConfigurationError("penstock worker", "ROLE", found=repr(role), expected=" or ".join(ROLES))
     gather_bytes, gather_ms = EVENTS_GATHER if role == "score" else LOG_GATHER
     app = BlockApp(
-        f"{settings.pipeline.name}.{role}",
+        group_of(role, settings),
         blocks=BlockOptions(
             kafka=client_options(settings.kafka),
             max_rows=settings.window.max_rows,

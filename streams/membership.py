@@ -49,6 +49,7 @@ async def leave(consumer: AIOKafkaConsumer, *, patience_s: float) -> None:
         await _named(consumer, patience_s)
         if coordinator.member_id:
             await _say_goodbye(consumer)
+            coordinator.member_id = ""
     rebalances.cancel()
     await asyncio.wait([rebalances])
     await coordinator._stop_heartbeat_task()
@@ -77,6 +78,29 @@ async def _say_goodbye(consumer: AIOKafkaConsumer) -> None:
             "The group could not be told that this worker leaves, and waits for its session to end: %s",
             error or "no answer",
         )
+
+
+def on_name(consumer: AIOKafkaConsumer, named: Callable[[str], None]) -> None:
+    """Call `named` with each name that the group gives `consumer`, which is started; an empty one when it has none."""
+    coordinator = consumer._coordinator
+    coordinator.__class__ = _NamedCoordinator
+    coordinator._named = named
+
+
+class _NamedCoordinator(GroupCoordinator):
+    """Tells its name when it gets one, which is as soon as it asks to join."""
+
+    _named: Callable[[str], None]
+
+    @property
+    def member_id(self) -> str:
+        name: str = self.__dict__["member_id"]
+        return name
+
+    @member_id.setter
+    def member_id(self, name: str) -> None:
+        self.__dict__["member_id"] = name
+        self._named(name)
 
 
 def on_takeover(consumer: AIOKafkaConsumer, taken_over: Callable[[], None]) -> None:

@@ -51,7 +51,8 @@ from mode.utils.futures import maybe_async, notify
 from penstock.schemas.errors import ConfigurationError, PenstockError
 from penstock.streams.blocks import Block, BlockOffsets, Cut, InFlight, cut
 from penstock.streams.fetching import RESPONSE_BYTES, FetchResults, share
-from penstock.streams.membership import leave, on_takeover
+from penstock.streams.membership import leave, on_name, on_takeover
+from penstock.streams.predecessors import Names
 from penstock.streams.sessions import Session
 
 log = logging.getLogger("penstock.transport")
@@ -520,6 +521,8 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
         self.session.listen(self._consumer._coordinator)
         if (instance_id := self.app.blocks.instance_id) is not None:
             on_takeover(self._consumer, lambda: self._start_to_end(TakenOver(self.app.conf.id, instance_id)))
+        else:
+            on_name(self._consumer, Names.of(self.app.blocks.kafka, self.app.conf.id).bear)
         # Nothing is subscribed yet, so nothing was fetched into the mapping that is replaced here.
         self._consumer._fetcher._records = FetchResults()
 

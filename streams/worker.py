@@ -12,10 +12,11 @@ from contextlib import suppress
 import faust
 
 from penstock.schemas.errors import PenstockError
-from penstock.streams.app import create_app
+from penstock.streams.app import create_app, group_of
 from penstock.streams.delivery import FAILED
-from penstock.streams.kafka import access_refused
+from penstock.streams.kafka import access_refused, client_options
 from penstock.streams.log_filters import Repeats, connection_trouble, no_crash_twice, no_election
+from penstock.streams.predecessors import say_goodbye_for_the_dead
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp
 
@@ -53,6 +54,10 @@ def run_worker(role: str, settings: Settings) -> int:
     configure_logging()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    group = group_of(role, settings)
+    # Before the role and its model are loaded, which takes seconds: the others wait for the dead.
+    for name in loop.run_until_complete(say_goodbye_for_the_dead(client_options(settings.kafka), group)):
+        log.info("Took %s, which died on this host, out of the group %s", name, group)
     worker = _Worker(create_app(role, settings), loop)
     _spare_garbage_collection()
     _share_the_interpreter()
