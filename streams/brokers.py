@@ -128,12 +128,12 @@ class Health:
 
     def _make_room(self, partitions: Mapping[str, int]) -> None:
         expected = self.partitions = partitions[self.source]
-        narrow = [(partitions[topic], topic) for topic in self.outputs if partitions[topic] < expected]
-        before, self.room = self.room, min(narrow)[0] if narrow else None
+        narrowest = min(self.outputs, key=partitions.__getitem__, default=self.source)
+        found, before = partitions[narrowest], self.room
+        self.room = found if found < expected else None
         self.metrics.held.set(0 if self.room is None else expected - self.room)
         if self.room is not None:
-            found, topic = min(narrow)
-            error = TooFewPartitions(topic, found, self.source, expected)
+            error = TooFewPartitions(narrowest, found, self.source, expected)
             self.reason = f"{error} Until then the partitions from {found} on wait."
             if before != self.room:
                 log.error("%s", self.reason)
