@@ -39,6 +39,7 @@ class Given:
     value: bytes
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
 
 
 def label(offset: int, time: int, value: float = 1.0) -> Given:

@@ -23,7 +23,7 @@ def binning(_: ScoredBlock) -> Binning:
 class Given:
     """A record with this value."""
 
-    key, headers = None, ()
+    key, headers, timestamp = None, (), 0
 
     def __init__(self, value: bytes) -> None:
         self.value = value
