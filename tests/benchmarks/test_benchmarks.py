@@ -32,7 +32,7 @@ def measured(script: str, arguments: Sequence[str], file: Path) -> dict[str, dic
     return figures
 
 
-@pytest.mark.parametrize("script", ["throughput.py", "latency.py", "rollback.py", "shadow.py"])
+@pytest.mark.parametrize("script", ["throughput.py", "latency.py", "rollback.py", "shadow.py", "soak.py"])
 def test_help_tells_how_to_run_it(script: str) -> None:
     done = run(script, "--help")
     assert done.returncode == 0
