@@ -1,0 +1,75 @@
+"""An app that is stopped in the middle of a rebalance finishes what it has in hand, commits it and leaves at once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.types import TP
+from pipelines import Kafka, until
+from traffic import producing
+
+from penstock.streams.embedded.testing import MakeTopics
+from penstock.streams.transport import BlockApp, BlockOptions, BlockSchema
+
+PROMPT_S = 20.0
+
+
+class Slow:
+    """An agent that has one block in hand until it is told to finish it."""
+
+    def __init__(self, app: BlockApp, topic: str) -> None:
+        self.taken, self.finish = asyncio.Event(), asyncio.Event()
+        self.did: list[str] = []
+        self._app = app
+        app.after_revoked = self.on_revoked
+        app.agent(app.topic(topic, schema=BlockSchema()), name="slow")(self.take)
+
+    async def take(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            self.taken.set()
+            await self.finish.wait()
+            self.did.append("finished")
+            self._app.consumer.ack(event.message)
+
+    async def on_revoked(self, revoked: set[TP]) -> None:
+        if revoked:
+            self.did.append("gave up")
+
+
+@pytest.mark.kafka
+async def test_a_stop_in_the_middle_of_a_rebalance_finishes_commits_and_leaves(
+    kafka: Kafka, make_topics: MakeTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    [topic] = await make_topics("events", partitions=2)
+    async with producing(kafka.servers) as producer:
+        await producer.send_and_wait(topic, b"an event", partition=1)
+    app = BlockApp(
+        topic, blocks=BlockOptions(kafka={"bootstrap_servers": kafka.servers}), broker=f"kafka://{kafka.servers[0]}",
+        broker_session_timeout=60.0, broker_heartbeat_interval=0.1, broker_rebalance_timeout=60.0,
+        broker_request_timeout=61.0, broker_max_poll_interval=1000.0, consumer_auto_offset_reset="earliest",
+        stream_wait_empty=True, topic_allow_declare=False, topic_disable_leader=True, web_enabled=False,
+        store="memory://", datadir=tmp_path,
+    )  # fmt: skip
+    slow = Slow(app, topic)
+    starting = asyncio.create_task(app.start())
+    async with asyncio.timeout(2 * PROMPT_S):
+        await slow.taken.wait()
+        async with AIOKafkaConsumer(
+            bootstrap_servers=kafka.servers, group_id=topic, session_timeout_ms=60_000, rebalance_timeout_ms=60_000,
+            heartbeat_interval_ms=100, enable_auto_commit=False, auto_offset_reset="earliest",
+        ) as joining:  # fmt: skip
+            joining.subscribe([topic])
+            await until(lambda: app.rebalancing, "the rebalance waits for the block", timeout_s=PROMPT_S)
+            stopping = asyncio.create_task(app.stop())
+            await until(lambda: app.should_stop, "it is stopping")
+            slow.finish.set()
+            await until(lambda: len(joining.assignment()) == 2, "the other one owns both", timeout_s=PROMPT_S)
+            assert await joining.committed(TopicPartition(topic, 1)) == 1
+            await stopping
+            await starting
+    assert slow.did[:2] == ["finished", "gave up"]
