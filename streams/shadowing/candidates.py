@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from penstock.models.features import Catalogue
 from penstock.models.runtime import Runtime
@@ -50,16 +50,17 @@ class Candidates:
         """Ask the candidates that the record names: those that are loaded at once, the others as they come."""
         async with self._in_turn:
             self._shadows = () if control is None else control.shadows
-            await self._change(self._shadows)
+            await self._change(self._shadows, {shadow.model for shadow in self._shadows})
 
     async def try_again(self) -> bool:
         """Load what could not be read; whether nothing of that is left."""
         if self._unread:
             async with self._in_turn:
-                await self._change(self._shadows)
+                await self._change(self._shadows, set(self._unread))
         return not self._unread
 
-    async def _change(self, shadows: Sequence[Shadow]) -> None:
+    async def _change(self, shadows: Sequence[Shadow], wanted: Collection[ModelRef]) -> None:
+        """Ask those that are named, as far as they are loaded; the `wanted` ones are loaded for that."""
         named = {shadow.model for shadow in shadows}
         gone = [self._runtimes.pop(model) for model in list(self._runtimes) if model not in named]
         self._ask(shadows)
@@ -68,8 +69,8 @@ class Candidates:
             log.info("%s is not asked any more", runtime.model)
             self._retire(runtime.close)
         for shadow in shadows:
-            loaded = None if shadow.model in self._runtimes else await self._loaded(shadow)
-            if loaded is not None:
+            missing = shadow.model in wanted and shadow.model not in self._runtimes
+            if missing and (loaded := await self._loaded(shadow)) is not None:
                 self._runtimes[shadow.model] = loaded
                 self._ask(shadows)
                 share = 100 * shadow.sample

@@ -101,8 +101,9 @@ async def test_who_is_refused_is_in_nobodys_way(
 
 
 async def test_a_candidate_that_cannot_be_read_now_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    shelf = Shelf(v4=Multiplying(OLD), v5=RegistryUnreadable("models", OSError("stale file handle")))
-    await shelf.candidates.follow(control(Shadow(NEW), Shadow(OLD)))
+    refused = ModelRefused("delay@6", "its golden outputs differ")
+    shelf = Shelf(v4=Multiplying(OLD), v5=RegistryUnreadable("models", OSError("stale file handle")), v6=refused)
+    await shelf.candidates.follow(control(Shadow(NEW), Shadow(OLD), Shadow(ModelRef("delay", 6))))
     assert not await shelf.candidates.try_again()
     assert asked(shelf.candidates.scorer) == [("delay@4", 1.0)]
     assert shelf.metric('penstock_models_unread{pipeline="flights"} 1.0')
@@ -112,7 +113,7 @@ async def test_a_candidate_that_cannot_be_read_now_is_tried_again(caplog: pytest
     assert await shelf.candidates.try_again()
     assert asked(shelf.candidates.scorer) == [("delay@5", 1.0), ("delay@4", 1.0)]
     assert shelf.metric('penstock_models_unread{pipeline="flights"} 0.0')
-    assert shelf.asked.count(OLD) == 1
+    assert shelf.asked.count(OLD) == shelf.asked.count(ModelRef("delay", 6)) == 1, "who was refused stays so"
 
 
 async def test_nobody_waits_for_a_candidate_that_no_record_names_any_more() -> None:
