@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.streams.blocks import BlockOffsets, cut
+from penstock.streams.blocks import BlockOffsets, InFlight, cut
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,21 @@ def test_a_block_that_was_delivered_before_a_seek_is_ignored_when_it_is_done() -
     assert offsets.committable("p") is None
     offsets.done("p", 4)
     assert offsets.committable("p") == 5
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 500)), max_size=30), st.data())
+def test_no_more_is_in_flight_than_the_limits_allow(blocks: list[tuple[int, int]], data: st.DataObject) -> None:
+    in_flight: InFlight[str] = InFlight(max_rows=100, max_bytes=1000)
+    held: dict[int, tuple[int, int]] = {}
+    for number, (rows, size) in enumerate(blocks):
+        while not in_flight.has_room(rows=rows, size=size):
+            done = data.draw(st.sampled_from(sorted(held)))
+            in_flight.remove(("p", done))
+            del held[done]
+        in_flight.add(("p", number), rows=rows, size=size)
+        held[number] = rows, size
+        assert sum(rows for rows, _ in held.values()) <= 100
+        assert sum(size for _, size in held.values()) <= 1000
+    in_flight.forget()
+    in_flight.remove(("p", 0))
+    assert in_flight.has_room(rows=10**6, size=10**9), "alone, a block goes however large it is"
