@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +51,7 @@ Figures = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # with all that was started
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="penstock-soak-", dir=options.directory) as scratch:
         figures = soak(Path(scratch), options, console)
