@@ -200,9 +200,8 @@ class ScoreRole(Service):
         if self._exactly_once is not None:
             await self._exactly_once.open(assigned, self._app.consumer_generation_id)
         if self._repeats is not None:
-            await asyncio.gather(self._repeats.assigned(assigned), self.trials.assigned(assigned))
-        else:
-            await self.trials.assigned(assigned)
+            self._repeats.assigned(assigned)
+        await self.trials.assigned(assigned)
         self._partitions = sorted(tp.partition for tp in assigned)
         self.metrics.partitions.set(len(assigned))
         log.info("Scoring partitions %s", ", ".join(map(str, self._partitions)))
@@ -249,6 +248,7 @@ class ScoreRole(Service):
     async def _deliver_windows(self) -> None:
         while not self.should_stop:
             stretches, window = await self._scored.get()
+            await self._outputs_are_noted()
             for stretch, made in zip(stretches, self._encoder.encode(window), strict=True):
                 await self._delivery.deliver(stretch.outputs(made))
             self._observe(stretches, window)
@@ -265,6 +265,10 @@ class ScoreRole(Service):
         if serving is None:
             raise RuntimeError("a block arrived before a model was loaded")
         return await self._answering.answer(window, serving)
+
+    async def _outputs_are_noted(self) -> None:
+        if self._repeats is not None:
+            await self._repeats.noted()
 
     def _observe(self, stretches: Sequence[Stretch], window: Window) -> None:
         oldest = min(window.records[run.start].timestamp for run in window.runs)
@@ -289,6 +293,7 @@ class ScoreRole(Service):
                 await self.trials.survived(block, generation)
                 raise
             await self.trials.survived(block, generation)
+        await self._outputs_are_noted()
         await self.trials.commit(block, stretch.outputs(made))
         self._observe([stretch], window)
 

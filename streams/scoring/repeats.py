@@ -45,10 +45,19 @@ class Repeats:
 
     def __init__(self, kafka: KafkaSettings, topics: Topics, client: Any, metrics: ScoreMetrics) -> None:
         self._kafka, self._topics, self._client, self._metrics = kafka, topics, client, metrics
+        self._noting: asyncio.Task[None] | None = None
         self._counting: set[asyncio.Task[None]] = set()
 
-    async def assigned(self, assigned: Iterable[TP]) -> None:
-        """Note how far the outputs reach. Call before the first of these partitions' events is scored."""
+    def assigned(self, assigned: Iterable[TP]) -> None:
+        """Begin to note how far the outputs reach; see `noted`."""
+        self._noting = asyncio.create_task(self._note(assigned))
+
+    async def noted(self) -> None:
+        """Returns when they may be written on: until then the first events are fetched and scored."""
+        if self._noting is not None and not self._noting.done():
+            await asyncio.wait([self._noting])
+
+    async def _note(self, assigned: Iterable[TP]) -> None:
         events = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
         outputs = (self._topics.predictions, self._topics.review, self._topics.dead_letters)
         places = [TopicPartition(topic.name, tp.partition) for topic in outputs for tp in events]
@@ -74,7 +83,7 @@ class Repeats:
         """Say what is still being counted, for a moment."""
         if self._counting:
             await asyncio.wait(self._counting, timeout=PATIENCE_S)
-        for task in self._counting:
+        for task in [*self._counting, *([self._noting] if self._noting else [])]:
             task.cancel()
 
     async def _count(self, waiting: Mapping[int, range], ends: Mapping[TopicPartition, int]) -> None:
