@@ -13,12 +13,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -48,6 +46,7 @@ from penstock.streams.registry import load_model
 from penstock.streams.settings import Settings
 from penstock.streams.shadowing.candidates import Candidates
 from penstock.streams.shadowing.lag import Lag
+from penstock.streams.shadowing.niceness import step_back
 from penstock.streams.shadowing.partition import STATE, Answer, PartitionShadow
 from penstock.streams.shadowing.said import Said
 from penstock.streams.transport import BlockApp, BlockSchema
@@ -57,8 +56,6 @@ log = logging.getLogger("penstock.shadow")
 WAITING_BYTES = 8 << 20
 """So much is written before its time."""
 LAG_EVERY_S = 5.0
-NICENESS = 10
-"""Where this role shares a machine with those that serve, they come first."""
 
 
 def install(app: BlockApp, settings: Settings) -> None:
@@ -124,7 +121,7 @@ class ShadowRole(Service):
             self.metrics.revision.set(control.revision)
         if self._candidates.scorer is None:
             log.info("No candidate is tried: the scored log passes by unread")
-        _give_way()
+        step_back()
         self._reader = await self._clients.enter_async_context(clients.consumer(self._settings.kafka))
 
     async def on_stop(self) -> None:
@@ -293,9 +290,3 @@ class ShadowRole(Service):
                 if self._shadowed.get(place.partition) is one:
                     behind_s = one.lag.behind_ms / 1000
                     self.metrics.show_behind(place.partition, events=one.lag.events, seconds=behind_s)
-
-
-def _give_way() -> None:
-    os.nice(NICENESS)
-    with suppress(OSError):  # where Linux groups processes by session, niceness counts within each group only
-        Path("/proc/self/autogroup").write_text(str(NICENESS))

@@ -64,6 +64,7 @@ def start(command: list[str]) -> int:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         end_with_parent()
+        os.setsid()  # Linux shares the cores out by session, and a server may step back with its own
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(2, 1)
