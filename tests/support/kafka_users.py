@@ -1,4 +1,4 @@
-"""Users and their rights, made as an administrator makes them: two requests that aiokafka's admin client lacks.
+"""Users, their rights and quotas, made as an administrator makes them: requests that aiokafka's admin client lacks.
 
 By hand, on a listener where whoever connects is a super user; https://kafka.apache.org/protocol has the formats.
 """
@@ -41,6 +41,15 @@ def allow(
     )  # fmt: skip
     answer = _ask(server, 30, 3, b"\2" + rule + b"\0")
     assert answer[10:12] == b"\0\0", answer  # the rule's error code
+
+
+def limit_producer(server: str, client_id: str, bytes_per_s: float | None) -> None:
+    """AlterClientQuotas, version 1: the broker answers this client's writes so slowly; None lifts the limit."""
+    entity = b"\2" + _bytes(b"client-id") + _bytes(client_id.encode()) + b"\0"
+    value = struct.pack(">d?", bytes_per_s or 0.0, bytes_per_s is None)
+    limit = b"\2" + _bytes(b"producer_byte_rate") + value + b"\0"
+    answer = _ask(server, 49, 1, b"\2" + entity + limit + b"\0" + b"\0" + b"\0")
+    assert answer[10:12] == b"\0\0", answer  # the entry's error code
 
 
 def _ask(server: str, api: int, version: int, body: bytes) -> bytes:
