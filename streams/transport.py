@@ -8,7 +8,8 @@ Stock Faust must be corrected in nine places for this (each was seen or read in 
 
 1. Offsets: a block is acknowledged whole; the committed offset is the end of the acknowledged prefix of blocks.
 2. Rebalance: what is in flight is finished and committed before Faust forgets its acknowledgements.
-3. Seeks: serialised; records that were fetched across a seek are dropped and fetched again.
+3. Seeks: serialised; records that were fetched across a seek are dropped and fetched again. A take-over that a newer
+   rebalance has overtaken does not make the flow go on.
 4. Exactly once: offsets travel inside the transactions (`penstock.streams.delivery`), Faust commits nothing.
 5. A full buffer does not pause the fetcher for a second: a full queue blocks the one reader, which is enough.
 6. Isolation: every consumer reads committed records only.
@@ -240,6 +241,9 @@ class BlockConsumer(driver.Consumer):
         self._done = asyncio.Event()
         self._seek_lock = asyncio.Lock()
         self._seeks = 0
+        self._sought = 0
+        """The generation of the group in which the last take-over went to the committed offsets."""
+        self._giving_up = False
         self._hand_over = asyncio.Lock()
         self._left = False
 
@@ -258,7 +262,7 @@ class BlockConsumer(driver.Consumer):
             return
         if not self.flow_active or seeks != self._seeks:
             # Fetched across a seek: nothing of it was delivered, so go back to what is committed.
-            await self.perform_seek()
+            await self._go_back()
             return
         blocks = [
             block
@@ -317,6 +321,7 @@ class BlockConsumer(driver.Consumer):
     # Correction 2: finish and commit before the acknowledgements are forgotten.
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._giving_up = True
         async with self._hand_over:
             if self._left:
                 return
@@ -376,6 +381,7 @@ class BlockConsumer(driver.Consumer):
                 return  # to take over what is given away in a moment would only fence its next owner
             if assigned and self.app.before_assigned is not None:
                 await self.app.before_assigned(assigned)
+            self._giving_up = False
         await super().on_partitions_assigned(assigned, generation_id)
 
     # Correction 7: one hand-over at a time, and the last one leaves the group.
@@ -385,6 +391,7 @@ class BlockConsumer(driver.Consumer):
         consumer = self._thread._consumer
         if consumer is None or self._left:
             return
+        self._giving_up = True
         async with self._hand_over:
             self._stop_reading()
             await self._drain(self.app.blocks.drain_s)
@@ -399,6 +406,18 @@ class BlockConsumer(driver.Consumer):
     # Correction 3: one seek at a time, and it forgets what was delivered before it.
 
     async def perform_seek(self) -> None:
+        """Faust calls it at the end of each take-over, before it resumes the flow."""
+        generation = self.app.consumer_generation_id
+        await self._go_back()
+        self._sought = generation
+
+    def resume_flow(self) -> None:
+        """Unless a newer rebalance has begun meanwhile: what was delivered before its own seek would come twice."""
+        overtaken = self._sought != self.app.consumer_generation_id and bool(self.assignment())
+        if not self._giving_up and not overtaken:
+            super().resume_flow()
+
+    async def _go_back(self) -> None:
         async with self._seek_lock:
             self._offsets.forget()
             self._in_flight.forget()
