@@ -42,21 +42,23 @@ async def workers_that_come_and_go(mode: str, kafka: Kafka, project_named: MakeP
     project = await project_named(f"scaling-{mode.replace('_', '-')}", mode=mode, partitions=4)
     topics = project.settings.topics
     steady = project.start_worker()
-    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=300) as traffic:
+    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=1000) as traffic:
         await shared_by(steady)
         await predicted(steady)
-        stopping, dying = project.start_worker(), project.start_worker()
-        await shared_by(steady, stopping, dying)
+        stopping = project.start_worker()
+        await shared_by(steady, stopping)
         await predicted(stopping)
+        dying = project.start_worker()
+        await until(lambda: "serves from now on" in dying.said, "one more is about to join")
         assert await stopping.stopped() == 0, stopping.said
         await shared_by(steady, dying)
         await predicted(dying)
 
     orderly = await predictions_of(traffic, topics.predictions.name, witness)
-    assert repeats(decoded(orderly)) == 0, "joining and stopping double nothing"
+    assert repeats(decoded(orderly)) == 0, "joining and stopping, at the same moment too, double nothing"
 
     numbered = traffic.sent[-1] + 1
-    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=300, first=numbered) as later:
+    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=1000, first=numbered) as later:
         await predicted(dying)
         dying.kill()
         await until(lambda: steady.owns == ALL, "the partitions of the dead worker are taken over")
