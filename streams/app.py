@@ -11,7 +11,7 @@ from penstock.schemas.errors import ConfigurationError
 from penstock.streams.kafka import client_options, faust_options
 from penstock.streams.settings import Settings
 from penstock.streams.settings.sections import ROLES
-from penstock.streams.transport import FETCH_BYTES, BlockApp, BlockOptions
+from penstock.streams.transport import FETCH_BYTES, IN_FLIGHT_WINDOWS, BlockApp, BlockOptions
 
 SESSION_TIMEOUT_S = 6.0
 """A worker that died without a word is missed after this: the least that brokers allow by default."""
@@ -22,6 +22,9 @@ STATIC_SESSION_TIMEOUT_S = 30.0
 HEARTBEAT_S = 0.2
 """How soon the others notice that somebody joins or leaves: heartbeats carry the news."""
 
+
+LOG_WINDOWS = 2
+"""In flight: who reads the log works on one record at a time."""
 
 WATCH_FETCH_BYTES = 1 << 20
 """Small, so that one which catches up reads its partitions side by side: the judge sees them in event time."""
@@ -59,6 +62,7 @@ def create_app(role: str, settings: Settings) -> BlockApp:
             kafka=client_options(settings.kafka),
             max_rows=settings.window.max_rows,
             max_bytes=settings.window.max_bytes,
+            in_flight_windows=IN_FLIGHT_WINDOWS if role == "score" else LOG_WINDOWS,
             exactly_once=role != "score" or settings.delivery.mode == "exactly_once",
             co_partitioned=role == "watch",
             instance_id=settings.kafka.instance_id,

@@ -22,7 +22,7 @@ What a worker holds of its input is at most, in bytes of keys and values,
 
     fetched ahead   fetching.FETCHED_BYTES over all partitions, as the brokers compress it
     handed out      max_bytes, and as many rows as max_rows
-    in flight       IN_FLIGHT_WINDOWS * max_bytes, and as many rows as IN_FLIGHT_WINDOWS * max_rows or IN_FLIGHT_ROWS
+    in flight       in_flight_windows * max_bytes, and as many rows as in_flight_windows * max_rows or IN_FLIGHT_ROWS
 
 and one record more of each. What comes of a record (columns, outputs, the batches in which they are sent) is there as
 long as the record is in flight, and no longer.
@@ -86,6 +86,7 @@ class BlockOptions:
     kafka           aiokafka's connection options: bootstrap_servers, security_protocol, ssl_context, sasl_…
     max_rows        rows of a window, and of a block, at most
     max_bytes       bytes of either; a larger single record is a block of its own
+    in_flight_windows   delivered and not done at most, in windows
     fetch_bytes     what one fetch asks of a partition at most
     fetch_wait_ms   how long the broker may wait for data; short, so that partitions just acquired start at once
     gather_bytes    while events come, a fetch is answered when this much is there, or
@@ -99,6 +100,7 @@ class BlockOptions:
     kafka: Mapping[str, Any]
     max_rows: int = 4096
     max_bytes: int = 8 << 20
+    in_flight_windows: int = IN_FLIGHT_WINDOWS
     fetch_bytes: int = FETCH_BYTES
     fetch_wait_ms: int = 100
     gather_bytes: int = 32 << 10
@@ -235,8 +237,8 @@ class BlockConsumer(driver.Consumer):
         self._offsets: BlockOffsets[TP] = BlockOffsets()
         limits = self.app.blocks
         self._in_flight: InFlight[TP] = InFlight(
-            max_rows=max(IN_FLIGHT_WINDOWS * limits.max_rows, IN_FLIGHT_ROWS),
-            max_bytes=IN_FLIGHT_WINDOWS * limits.max_bytes,
+            max_rows=max(limits.in_flight_windows * limits.max_rows, IN_FLIGHT_ROWS),
+            max_bytes=limits.in_flight_windows * limits.max_bytes,
         )
         self._done = asyncio.Event()
         self._seek_lock = asyncio.Lock()
