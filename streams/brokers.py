@@ -43,7 +43,10 @@ GONE_S = 6.0
 
 
 class Answer(NamedTuple):
-    """What the brokers say: addresses of those that live, and how many partitions each topic has (0: it is missing)."""
+    """What the brokers say: addresses of those that live, and how many partitions each topic has (0: it is missing).
+
+    A topic that we may not know of is left out.
+    """
 
     brokers: frozenset[str]
     partitions: Mapping[str, int]
@@ -77,7 +80,8 @@ class Health:
     reason: str | None = None
     """Why the worker is not ready."""
     _known: frozenset[str] = frozenset()
-    _fewer_since: float | None = None
+    _gone: frozenset[str] = frozenset()
+    _fewer_since: float = 0.0
     _failed_since: float | None = None
     _heard: float | None = None
     _lost: bool = False
@@ -85,6 +89,7 @@ class Health:
 
     @property
     def is_lost(self) -> bool:
+        """Whether nobody answers."""
         return self._lost
 
     def unanswered(self, now: float) -> None:
@@ -108,23 +113,24 @@ class Health:
         self.metrics.up.set(1)
         self._count(answer.brokers, now)
         for topic in (self.source, *self.outputs, *self.others):
-            if answer.partitions.get(topic):
+            if answer.partitions.get(topic, 1):
                 self._missing_since.pop(topic, None)
             elif now - self._missing_since.setdefault(topic, now) >= GONE_S:
                 raise TopicMissing(topic)
-        if not self._missing_since:
+        if all(answer.partitions.get(topic) for topic in (self.source, *self.outputs)):
             self._make_room(answer.partitions)
 
     def _count(self, brokers: frozenset[str], now: float) -> None:
-        gone, self._known = self._known - brokers, self._known | brokers
+        self._known |= brokers
+        before, self._gone = self._gone, self._known - brokers
         self.metrics.count.set(len(brokers))
-        if gone and self._fewer_since is None:
+        if not before:
             self._fewer_since = now
-            names = ", ".join(sorted(gone))
-            log.warning("%d of %d brokers of Kafka are gone: %s. The others go on.", len(gone), len(self._known), names)
-        elif not gone and self._fewer_since is not None:
+        if self._gone - before:
+            names, all_ = ", ".join(sorted(self._gone)), len(self._known)
+            log.warning("%d of %d brokers of Kafka are gone: %s. The others go on.", len(self._gone), all_, names)
+        elif before and not self._gone:
             log.info("All %d brokers of Kafka are there again after %.0f s", len(brokers), now - self._fewer_since)
-            self._fewer_since = None
 
     def _make_room(self, partitions: Mapping[str, int]) -> None:
         expected = self.partitions = partitions[self.source]
@@ -220,6 +226,7 @@ class Brokers(Service):
             {
                 topic: len(cluster.partitions_for_topic(topic) or ())
                 for topic in (health.source, *health.outputs, *health.others)
+                if topic not in cluster.unauthorized_topics
             },
         )
 

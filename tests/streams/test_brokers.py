@@ -94,6 +94,24 @@ def test_a_broker_of_three_is_missed_and_welcomed_back(
     ]
 
 
+def test_every_further_broker_that_goes_is_missed(health: Health, said: pytest.LogCaptureFixture) -> None:
+    for now, brokers in enumerate([THREE, THREE - {"b:1"}, THREE - {"b:1", "c:1"}, THREE - {"b:1"}, THREE]):
+        health.answered(Answer(brokers, TOPICS), now)
+
+    assert said.messages == [
+        "1 of 3 brokers of Kafka are gone: b:1. The others go on.",
+        "2 of 3 brokers of Kafka are gone: b:1, c:1. The others go on.",
+        "All 3 brokers of Kafka are there again after 3 s",
+    ]
+
+
+def test_a_topic_that_we_may_not_know_of_is_not_missing(health: Health) -> None:
+    visible = {topic: count for topic, count in TOPICS.items() if topic != "flights.predictions"}
+    for now in (0, 2, 10 * GONE_S):
+        health.answered(Answer(THREE, visible), now)
+    assert (health.reason, health.room) == (None, None)
+
+
 def test_a_topic_is_missing_when_it_stays_away(health: Health) -> None:
     gone = {**TOPICS, "flights.predictions": 0}
     health.answered(Answer(THREE, gone), 0)
