@@ -40,6 +40,7 @@ class Readings(Service):
     def __init__(self, settings: Settings, read: Callable[[], OperationalReading | None]) -> None:
         super().__init__()
         self._settings, self._read = settings, read
+        self._heard = True
 
     @Service.task
     async def _publish(self) -> None:
@@ -48,7 +49,9 @@ class Readings(Service):
                 await self._publish_until_it_fails()
             except (PenstockError, KafkaError, TimeoutError) as error:
                 reason = str(error) or "no answer in time."
-                log.warning("The judge does not hear of this worker: %s Trying again in a minute.", reason)
+                if self._heard:
+                    log.warning("The judge does not hear of this worker: %s Trying again every minute.", reason)
+                self._heard = False
                 await self.sleep(60.0)
 
     async def _publish_until_it_fails(self) -> None:
@@ -62,3 +65,4 @@ class Readings(Service):
                     value, headers = encode_reading(reading)
                     async with asyncio.timeout(EVERY_S):
                         await producer.send_and_wait(topic, value, partition=PARTITION, headers=headers)
+                    self._heard = True
