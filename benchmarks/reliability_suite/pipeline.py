@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from reliability_suite.children import BENCHMARKS
 from workload import Task
@@ -24,6 +24,8 @@ from workload import Task
 RESTART_S = 1.0
 """As `penstock up` waits before it starts a worker again."""
 STOP_S = 60.0
+START_S = 180.0
+"""So long young brokers may take for their first transaction."""
 
 
 @dataclass
@@ -185,6 +187,12 @@ class Pipeline:
             await admin.create_topics(
                 [NewTopic(name, self.partitions, self._replicas, topic_configs=config) for name in names]
             )
+        # Brokers that have just been made create the log of transactions at the first one: nobody is to wait for that.
+        producer = AIOKafkaProducer(bootstrap_servers=self.servers, transactional_id=f"{self.name}-first")
+        try:
+            await asyncio.wait_for(producer.start(), START_S)
+        finally:
+            await producer.stop()
 
     async def _delete(self) -> None:
         async with _admin(self.servers) as admin:
