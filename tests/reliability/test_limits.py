@@ -64,7 +64,7 @@ async def test_neither_a_backlog_of_large_events_nor_a_slow_sink_costs_memory_or
     assert await members_of(group, kafka.servers) == members, "it was expelled"
 
     limit_producer(kafka.servers[0], group, None)
-    letters = await witness.read(topics.dead_letters.name, lambda seen: len(seen) >= BACKLOG, timeout_s=60)
+    letters = await witness.read(topics.dead_letters.name, lambda seen: len(seen) >= BACKLOG, timeout_s=150)
     assert sorted(int(bytes(letter.value).rstrip(b"x")) for letter in letters) == list(range(BACKLOG))
     held = peak(worker) - before
     assert held < 3 * (1 + IN_FLIGHT_WINDOWS) * (WINDOW + LARGE), f"{held / 1e6:.0f} MB more than without events"
