@@ -12,6 +12,7 @@ event, its predictions and dead letters.
     broker-loss       each of three brokers is killed with -9, and started again 15 s later
     brokers-lost      all three are killed with -9, and come back a minute later
     disk-full         the broker's files may not grow any more: it ends, and comes back with room
+    clock-jumps       the workers' clocks jump a day ahead, an hour back, and to the right time again
     modes             how many events a second one worker scores, exactly once and at least once in turn
 
     uv run benchmarks/reliability.py                                  # everything in both modes: the long form
@@ -37,6 +38,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from reliability_suite.clocks import CLOCKS
 from reliability_suite.outages import OUTAGES
 from reliability_suite.results import Result
 from reliability_suite.scenarios import MODES, Ground
@@ -48,7 +50,7 @@ from rich.table import Table
 
 from penstock.streams.embedded import EmbeddedKafka
 
-SCENARIOS = OF_WORKERS | ZOMBIES | OUTAGES
+SCENARIOS = OF_WORKERS | ZOMBIES | OUTAGES | CLOCKS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

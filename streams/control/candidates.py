@@ -60,7 +60,7 @@ class Newest:
     """The newest block of a partition of the scored log.
 
     features   that its rows have
-    scored_at  Unix ms
+    scored_at  Unix ms, by the brokers' clock
     end        the next offset of the log
     """
 
@@ -115,5 +115,5 @@ async def newest_blocks(settings: Settings) -> dict[int, Newest]:
     for (_, number), (record, end) in (await newest_records(settings.kafka, topic)).items():
         place = f"{topic}, partition {number}, offset {record.offset}"
         block = decode(record.value, record.headers, place=place)
-        found[number] = Newest(frozenset(block.columns.layout.names), block.scored_at, end)
+        found[number] = Newest(frozenset(block.columns.layout.names), record.timestamp, end)
     return found
