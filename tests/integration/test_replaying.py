@@ -63,6 +63,10 @@ def labelled_rows(records: Sequence[ConsumerRecord]) -> int:
     )
 
 
+def paired_rows(records: Sequence[ConsumerRecord]) -> int:
+    return sum(sums.rows for one in live(records, mature=False) for (*_, name), sums in one.pairs.items() if not name)
+
+
 def said(parts: Sequence[ComparisonSummary]) -> bytes:
     """All that the parts say together, without where they were cut and how long the models took."""
     one = reduce(merge_comparison, parts)
@@ -111,7 +115,9 @@ async def test_a_replay_says_what_the_live_shadow_said(
     workers[2].wait_until_it_says("Watching partitions")
     await flow(kafka, project)
     records = await witness.read(
-        project.settings.topics.summaries.name, lambda seen: labelled_rows(seen) == EVENTS, timeout_s=90
+        project.settings.topics.summaries.name,
+        lambda seen: labelled_rows(seen) == paired_rows(seen) == EVENTS,
+        timeout_s=90,
     )
 
     found = await again(project, candidate)
