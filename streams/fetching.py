@@ -7,10 +7,12 @@ partitions, and one handing-out unpacks no more than a window.
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from functools import partial
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 
 FETCHED_BYTES = 32 << 20
@@ -27,6 +29,19 @@ def share(fetch_bytes: int, partitions: int) -> int:
     (True, 335544)
     """
     return min(fetch_bytes, FETCHED_BYTES // max(partitions, 1))
+
+
+async def end_fetches(consumer: AIOKafkaConsumer) -> None:
+    """End what fetches for `consumer`; only `stop` is left to call.
+
+    aiokafka's own `stop` is itself cancelled by a fetch that waits to try again, as each does that finds no broker.
+    """
+    fetcher = consumer._fetcher
+    ending = {fetcher._fetch_task, *fetcher._pending_tasks}
+    for task in ending:
+        task.cancel()
+    await asyncio.wait(ending)
+    fetcher._pending_tasks.clear()
 
 
 class LeanRecords(PartitionRecords):

@@ -51,7 +51,7 @@ from mode.utils.futures import maybe_async, notify
 
 from penstock.schemas.errors import ConfigurationError, PenstockError
 from penstock.streams.blocks import Block, BlockOffsets, Cut, InFlight, cut
-from penstock.streams.fetching import RESPONSE_BYTES, FetchResults, share
+from penstock.streams.fetching import RESPONSE_BYTES, FetchResults, end_fetches, share
 from penstock.streams.membership import leave, on_name, on_takeover
 from penstock.streams.predecessors import Names
 from penstock.streams.sessions import Session
@@ -509,6 +509,11 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def call_thread(self, fun: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return await maybe_async(fun(*args, **options))
+
+    async def on_thread_stop(self) -> None:
+        if self._consumer is not None:
+            await end_fetches(self._consumer)
+        await super().on_thread_stop()
 
     async def _gather_remaining_tasks(self) -> None:
         """Nothing: the tasks of this loop are the app's."""
