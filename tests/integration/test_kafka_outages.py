@@ -70,6 +70,11 @@ async def test_brokers_that_are_lost_are_waited_for_and_nothing_is_lost_or_doubl
     assert ({each["id"] for each in said}, repeats(said)) == (traffic.ids, 0)
     assert worker.metric("penstock_kafka_outage_seconds_total") > 0
     assert worker.said.count("is lost: no broker answers") == worker.said.count("is back after") == 1
+
+    for broker in range(3):
+        cluster.kill(broker)
+    await until(lambda: worker.get("/readyz")[0] == 503, "they are lost again")
+    assert await worker.stopped() == 0, "no stop waits for brokers"
     assert "Traceback" not in worker.said
 
 
