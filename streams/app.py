@@ -29,9 +29,9 @@ LOG_WINDOWS = 2
 WATCH_FETCH_BYTES = 1 << 20
 """Small, so that one which catches up reads its partitions side by side: the judge sees them in event time."""
 
-EVENTS_GATHER, LOG_GATHER = (32 << 10, 1), (1 << 20, 200)
-"""Bytes, and milliseconds that a fetch waits for them while records come. Events are waited for; for who reads the log
-few large fetches cost least, broker and reader.
+GATHER, SHADOW_GATHER = (32 << 10, 1), (1 << 20, 200)
+"""Bytes, and milliseconds that a fetch waits for them while records come. Nobody waits for shadow, and for it few large
+fetches cost least, broker and reader; watch reads its partitions side by side only where it reads little at once.
 """
 
 METADATA_AGE_MS = 5_000
@@ -55,7 +55,7 @@ def create_app(role: str, settings: Settings) -> BlockApp:
     """
     if role not in ROLES:
         raise ConfigurationError("penstock worker", "ROLE", found=repr(role), expected=" or ".join(ROLES))
-    gather_bytes, gather_ms = EVENTS_GATHER if role == "score" else LOG_GATHER
+    gather_bytes, gather_ms = SHADOW_GATHER if role == "shadow" else GATHER
     app = BlockApp(
         group_of(role, settings),
         blocks=BlockOptions(
