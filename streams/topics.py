@@ -250,6 +250,7 @@ async def create(settings: Settings, *, partitions: int | None = None) -> Compar
                 {topic.name: NewPartitions(comparison.partitions) for topic in comparison.narrow}
             )
         await _visible(admin, [topic.name for topic in comparison.missing])
+        await _visible(admin, [topic.name for topic in comparison.narrow], comparison.partitions)
     return comparison
 
 
@@ -267,10 +268,14 @@ async def _create(admin: AIOKafkaAdminClient, wanted: Sequence[Topic], partition
     return created
 
 
-async def _visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, FoundTopic]:
+async def _visible(admin: AIOKafkaAdminClient, names: Sequence[str], partitions: int = 1) -> dict[str, FoundTopic]:
     """Wait until the brokers know what the controller created: a client would not find it before."""
+
+    def there(found: Mapping[str, FoundTopic]) -> bool:
+        return all(name in found and found[name].partitions >= partitions for name in names)
+
     async with asyncio.timeout(kafka.START_DEADLINE_S):
-        while len(found := await read_topics(admin, names)) < len(names):  # noqa: ASYNC110
+        while not there(found := await read_topics(admin, names)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # nobody tells: only asking again does
     return found
 

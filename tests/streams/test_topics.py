@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 
@@ -112,7 +113,8 @@ async def test_topics_that_follow_the_events_topic_follow_it_when_it_grows(kafka
     await topics.create(settings, partitions=2)
     async with clients.admin(settings.kafka) as admin:
         await admin.create_partitions({settings.topics.events.name: NewPartitions(3)})
-    grown = await topics.inspect(settings)
+    while (grown := await topics.inspect(settings)).partitions < 3:  # noqa: ASYNC110  (the brokers hear of it a little later)
+        await asyncio.sleep(0.01)
 
     mended = await topics.create(settings)
 
