@@ -30,9 +30,11 @@ REDIS_IMAGE = "redis:8.2"
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """All tests share the cores, each process with servers of its own; a part of them starts sooner in this process."""
+    """One more than there are cores, as tests with real workers mostly wait, each process with servers of its own; a part
+    of the tests starts sooner in this process.
+    """
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    return max(2, min(4, len(os.sched_getaffinity(0)))) if everything else 0
+    return min(4, len(os.sched_getaffinity(0)) + 1) if everything else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
