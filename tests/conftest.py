@@ -30,8 +30,9 @@ REDIS_IMAGE = "redis:8.2"
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores, as tests with real workers mostly wait; each process has servers of its own. A part of
-    the tests starts sooner in this process.
+    """One more than there are cores, as tests with real workers mostly wait. Each process has servers of its own.
+
+    A part of the tests starts sooner in this process.
     """
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return min(4, len(os.sched_getaffinity(0)) + 1) if everything else 0
