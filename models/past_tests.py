@@ -19,6 +19,8 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.models.user_cache import user_cache
+
 log = logging.getLogger("penstock.models")
 
 
@@ -39,8 +41,7 @@ class PastTests:
     """Outcomes kept in `directory`, by default below the user's cache directory."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._directory = directory or base / "penstock" / "self-tests"
+        self._directory = directory or user_cache() / "self-tests"
 
     def find(self, case: str) -> Outcome | None:
         """What was found in a case (see `case_of`); None where it was not tested on this host.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from penstock.models.package_signatures import (
     replace_file,
     with_signatures,
 )
+from penstock.models.user_cache import user_cache
 from penstock.schemas.errors import ConfigurationError, ModelRefused
 from penstock.schemas.signing import Signature
 
@@ -138,8 +138,7 @@ class RemoteStore:
                 fix=f"{error}.",
             ) from error
         self._root = self._root.rstrip("/")
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._cache = cache or base / "penstock" / "registry" / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._cache = cache or user_cache() / "registry" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
     def names(self) -> list[str]:
         return [name for name in self._list("") if self.versions(name)]

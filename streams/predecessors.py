@@ -12,7 +12,6 @@ import asyncio
 import fcntl
 import hashlib
 import logging
-import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +21,8 @@ from typing import IO, Any
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
+
+from penstock.models.user_cache import user_cache
 
 log = logging.getLogger("penstock.transport")
 
@@ -39,9 +40,8 @@ class Names:
     @classmethod
     def of(cls, kafka: Mapping[str, Any], group: str) -> Names:
         """Below the user's cache directory, apart from those of other clusters and groups."""
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         which = f"{sorted(kafka['bootstrap_servers'])} {group}"
-        return cls(base / "penstock" / "members" / hashlib.sha256(which.encode()).hexdigest()[:32])
+        return cls(user_cache() / "members" / hashlib.sha256(which.encode()).hexdigest()[:32])
 
     def bear(self, name: str) -> None:
         """This process is the member `name` from now on; with an empty one it is none."""

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from penstock.models.user_cache import user_cache
 from penstock.streams.embedded.errors import JarsUnavailable, NotInstalled
 from penstock.streams.embedded.pins import Pin, maven, read_pins
 
@@ -37,7 +38,7 @@ def default_cache() -> Path:
     """`$PENSTOCK_CACHE`, or `penstock` under the user's cache directory."""
     if named := os.environ.get("PENSTOCK_CACHE"):
         return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock"
+    return user_cache()
 
 
 def java() -> Path:
