@@ -71,7 +71,7 @@ async def _keep_running(
             log.error("The %s worker cannot start; stopping", worker.name)
             stop.set()
             return code
-        failures = 1 if loop.time() - started >= back_off.healthy_s else failures + 1
+        failures = back_off.failures(failures, loop.time() - started)
         delay_s = back_off.delay_s(failures)
         ran = f"{_how(code)} after {loop.time() - started:.0f} s (failure {failures} in a row)"
         log.warning("The %s worker %s; starting it again in %g s", worker.name, ran, delay_s)

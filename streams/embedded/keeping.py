@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from typing import Protocol
 
@@ -34,9 +35,7 @@ async def keep_running(brokers: Brokers, *, back_off: BackOff = PATIENT, check_s
     while True:
         await asyncio.sleep(check_s)
         for broker, why in brokers.ended().items():
-            if loop.time() - started.get(broker, -back_off.healthy_s) >= back_off.healthy_s:
-                failures[broker] = 0
-            failures[broker] += 1
+            failures[broker] = back_off.failures(failures[broker], loop.time() - started.get(broker, -math.inf))
             delay_s = back_off.delay_s(failures[broker])
             log.error("Broker %d of the embedded Kafka ended: %s. Starting it again in %g s.", broker, why, delay_s)
             await asyncio.sleep(delay_s)
