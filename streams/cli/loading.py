@@ -27,9 +27,10 @@ def usable(settings: Settings, references: Iterable[str], *, load: bool) -> list
 
     registry = registry_of(settings)
     refs = [registry.resolve(reference) for reference in references]
-    for ref in refs:
-        registry.path(ref)
-    if load and refs:
+    if not load:
+        for ref in refs:
+            registry.path(ref)
+    elif refs:
         with task_progress() as progress:
             for done, ref in enumerate(refs):
                 progress(f"Loading {ref}, as a worker will", done, len(refs))
