@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.monitoring.quality.outcomes import well_dated
 from penstock.schemas.summaries import NO_WATERMARK
 from penstock.streams.watching.config import WatchConfig
 from penstock.streams.watching.segments import BEGINNING, B, Joiner, Mark, Part, Rows, SegmentCutter
@@ -48,7 +49,7 @@ class Dating(NamedTuple):
 
     def times(self, block: Rows) -> NDArray[np.int64]:
         """[rows] Unix ms of the events; where that is not to be trusted, the broker's timestamp."""
-        return np.where(self.well_dated(block), block.event_times, block.timestamps)
+        return well_dated(block.event_times, block.timestamps, self.max_future_ms)
 
     def watermark(self, block: Rows) -> int:
         """No row is expected any more that is older, once these were read."""
