@@ -27,6 +27,7 @@ from mode import Service
 from penstock.streams import kafka as clients
 from penstock.streams.delivery import OutputRecord, fatal, send
 from penstock.streams.reading import to_the_end
+from penstock.streams.transactions import cause_of
 from penstock.streams.transport import BlockApp, new_producer
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Checkpoints(Service):
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                self._fatal(error)
+                self._fatal(cause_of(lane.producer, error))
                 return False
         return True
 

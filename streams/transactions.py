@@ -135,7 +135,7 @@ class _Lane:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            self.fatal(error)
+            self.fatal(cause_of(self.producer, error))
 
     async def _transact(self, first: Outputs, transaction_s: float) -> _Alone | None:
         """Whatever arrives within `transaction_s` of the first outputs goes into one transaction.
@@ -178,6 +178,17 @@ class _Lane:
             return []
         now = time.time_ns() // 1_000_000
         return await send(self.producer, self.log.topic, self.tp.partition, self.log.records(blocks), now)
+
+
+def cause_of(producer: AIOKafkaProducer, error: Exception) -> BaseException:
+    """Why the producer's transaction failed, where `error` only says that it is over.
+
+    aiokafka hears in a task of its own that the producer is fenced. Whoever writes next is told that this is no time to
+    write; the reason stands in the future of the transaction.
+    """
+    ended = producer._txn_manager.wait_for_transaction_end()
+    failed = ended is not None and ended.done() and not ended.cancelled()
+    return (ended.exception() if failed else None) or error
 
 
 async def _within(awaitable: Awaitable[Outputs | _Alone], timeout_s: float) -> Outputs | _Alone | None:

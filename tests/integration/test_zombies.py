@@ -75,7 +75,9 @@ async def test_who_wakes_up_after_its_partitions_were_given_away_is_heard_no_mor
 ) -> None:
     """Both modes side by side: most of the time goes into waiting for workers to start and for sessions to end."""
     modes = ("at_least_once", "exactly_once")
-    await asyncio.gather(*(workers_that_stand_still(mode, kafka, project_named, witness) for mode in modes))
+    async with asyncio.TaskGroup() as both:
+        for mode in modes:
+            both.create_task(workers_that_stand_still(mode, kafka, project_named, witness))
 
 
 async def workers_that_stand_still(mode: str, kafka: Kafka, project_named: MakeProject, witness: Witness) -> None:

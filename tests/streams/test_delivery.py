@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.transaction_manager import TransactionManager
 from faust.types import TP
 from pipelines import until
 from scored_rows import block_of
@@ -60,12 +61,15 @@ class ScriptedProducer:
     async def start(self) -> None:
         if self.refuses is not None:
             raise self.refuses
+        self._txn_manager = TransactionManager("flights.score-events-3", 60_000)
+        self._txn_manager.set_pid_and_epoch(1, 1)
         self.did.append("start")
 
     async def stop(self) -> None:
         self.did.append("stop")
 
     async def begin_transaction(self) -> None:
+        self._txn_manager.begin_transaction()
         self.did.append("begin")
 
     async def send_offsets_to_transaction(self, offsets: dict[TopicPartition, int], group: str) -> None:
@@ -75,6 +79,8 @@ class ScriptedProducer:
     async def commit_transaction(self) -> None:
         if self.refuses is not None:
             raise self.refuses
+        self._txn_manager.committing_transaction()
+        self._txn_manager.complete_transaction()
         self.did.append("commit")
 
 
@@ -370,6 +376,21 @@ async def test_a_fenced_lane_is_fatal_and_acknowledges_nothing(producer: Scripte
     await delivery.open({EVENTS}, generation=1)
     await delivery.deliver(journal.outputs(10))
     producer.refuses = fenced = ProducerFenced()
+    await turns(lambda: journal.fatal)
+    await delivery.close()
+    assert (journal.fatal, journal.acknowledged) == ([fenced], [])
+
+
+async def test_a_lane_that_was_fenced_while_it_waited_says_so(producer: ScriptedProducer, journal: Journal) -> None:
+    """aiokafka hears of it by itself; to whoever writes next it only says that this is no time to."""
+    delivery = exactly_once(journal, producer, transaction_s=60)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.deliver(journal.outputs(10))
+    await turns(lambda: producer.sent)
+    fenced = ProducerFenced()
+    producer._txn_manager.fatal_error(fenced)
+    producer.refuses = IllegalOperation("Can't send messages while not in transaction")
+    await delivery.deliver(journal.outputs(20))
     await turns(lambda: journal.fatal)
     await delivery.close()
     assert (journal.fatal, journal.acknowledged) == ([fenced], [])
