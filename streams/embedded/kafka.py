@@ -38,6 +38,10 @@ class Cluster:
     def load(cls, path: Path) -> Cluster | None:
         return cls(**json.loads(path.read_text())) if path.exists() else None
 
+    def taken(self) -> bool:
+        """Whether somebody listens where a broker is to: a port that was free a moment ago may be so no more."""
+        return not all(is_free(port) for ports in self.ports.values() for port in ports)
+
     def save(self, path: Path) -> None:
         made = path.with_suffix(".tmp")
         made.write_text(json.dumps(dataclasses.asdict(self), indent=2))
@@ -102,15 +106,15 @@ class EmbeddedKafka:
         self._jars = kafka_jars(self.cache, progress=self.progress)
         self._lock.acquire(patience_s=15.0)
         try:
-            self._cluster = self._remembered_or_new()
-            self._configure(self._cluster)
-            self._format(self._cluster)
-            self.progress(
-                f"Starting Apache Kafka ({self.brokers} of it)" if self.brokers > 1 else "Starting Apache Kafka", 0, 0
-            )
-            for broker in range(self.brokers):
-                self._launch(broker)
-            self._wait_until_ready(range(self.brokers))
+            for others_may_come in (True, True, False):
+                cluster = self._cluster = self._remembered_or_new()
+                try:
+                    self._start_all(cluster)
+                    return
+                except StartFailed:
+                    self._stop_all()
+                    if not others_may_come or not cluster.taken():
+                        raise
         except BaseException:
             self.stop()
             raise
@@ -118,12 +122,8 @@ class EmbeddedKafka:
     def stop(self) -> None:
         """Ends all brokers, cleanly if they manage in time. Stopping twice is fine."""
         try:
-            for process in self._processes.values():
-                process.ask_to_stop()
-            for process in self._processes.values():
-                process.stop()
+            self._stop_all()
         finally:
-            self._processes.clear()
             self._lock.release()
 
     def kill(self, broker: int) -> None:
@@ -162,6 +162,25 @@ class EmbeddedKafka:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _start_all(self, cluster: Cluster) -> None:
+        self._configure(cluster)
+        self._format(cluster)
+        self.progress(
+            f"Starting Apache Kafka ({self.brokers} of it)" if self.brokers > 1 else "Starting Apache Kafka", 0, 0
+        )
+        for broker in range(self.brokers):
+            self._launch(broker)
+        self._wait_until_ready(range(self.brokers))
+
+    def _stop_all(self) -> None:
+        try:
+            for process in self._processes.values():
+                process.ask_to_stop()
+            for process in self._processes.values():
+                process.stop()
+        finally:
+            self._processes.clear()
 
     def _remembered_or_new(self) -> Cluster:
         path = self.directory / "cluster.json"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from penstock.streams.embedded import EmbeddedKafka
+from penstock.streams.embedded import kafka as kafka_module
 from penstock.streams.embedded.errors import DirectoryInUse, OtherCluster, StartFailed
-from penstock.streams.embedded.processes import is_running
+from penstock.streams.embedded.processes import free_ports, is_running
 from penstock.streams.embedded.testing import Kafka, MakeTopics
 
 pytestmark = pytest.mark.kafka
@@ -111,6 +114,24 @@ def test_the_broker_ends_when_its_parent_is_killed_while_it_starts(tmp_path: Pat
     with EmbeddedKafka(tmp_path) as again:  # waits for the lock, which the broker holds until it is gone
         [pid] = again.pids()
     assert not is_running(pid)
+
+
+async def test_a_port_that_somebody_takes_before_the_broker_does_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        taken = somebody.getsockname()[1]
+        first_choice = iter([[taken]])
+
+        def choose(count: int, *, besides: Iterable[int] = ()) -> list[int]:
+            return next(first_choice, None) or free_ports(count, besides=besides)
+
+        monkeypatch.setattr(kafka_module, "free_ports", choose)
+        with EmbeddedKafka(tmp_path, heap_mb=256) as kafka:
+            assert kafka.servers != [f"127.0.0.1:{taken}"]
+            await create(kafka.servers, "events")
+            await send(kafka.servers, "events", b"1")
+            assert await read(kafka.servers, "events", 1) == [b"1"]
 
 
 @pytest.mark.slow
