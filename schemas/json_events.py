@@ -1,8 +1,9 @@
 """JSON events: the bytes of a window into columns, event by event.
 
 Each value is decoded on its own by msgspec into a Struct generated from the schema (`json_struct`); what fails becomes
-a Rejection (`json_errors`). The Structs are then turned into columns by C loops. A window in which optional values are
-null takes a slower way to the same columns.
+a Rejection (`json_errors`). A stretch of the window at a time, C loops read what the columns are made of out of the
+Structs (`json_numbers`), which are gone before the next stretch is decoded: it takes their memory while the processor
+still has it at hand.
 
 Read leniently where that is harmless: unknown fields are skipped (their text is not checked for UTF-8), whole numbers
 serve as floats, of duplicate keys the last wins. -0.0 keeps its sign. A byte order mark, NaN and Infinity are not JSON.
@@ -11,30 +12,49 @@ serve as floats, of duplicate keys the last wins. -0.0 keeps its sign. A byte or
 from __future__ import annotations
 
 import math
-import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import chain, starmap
+from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from penstock.schemas.columns import MISSING_INTEGER, Category, Columns, Floats
 from penstock.schemas.events import ConsumedRecord, DecodedEvents, EventSchema, Rejection
 from penstock.schemas.json_errors import TimeUnreadable, rejection
+from penstock.schemas.json_numbers import Numbers
 from penstock.schemas.json_struct import EventStruct
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
+_STRETCH = 128
+"""Events that are Structs at the same time. No cache holds those of a whole window, which costs half as much again."""
+
 Event = Any
 """An instance of the generated Struct."""
 Read = Callable[[Event], Any]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What was read of a window's good events so far.
+
+    values   path → of every event
+    numbers  of every stretch, packed
+    moments  of every event, the times that are texts: Unix ms
+    """
+
+    values: dict[str, list[Any]]
+    numbers: list[bytes] = field(default_factory=list)
+    moments: list[list[int]] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
 
 
 class JsonCodec:
@@ -70,58 +90,67 @@ class JsonCodec:
         for features, names in zip(by_kind.values(), heads, strict=True):
             if names[: len(features)] != tuple(feature.name for feature in features):
                 raise ValueError("the event's features do not stand first in the layout")
-        self._numbers = _Numbers(
-            [event.attribute(feature.path) for feature in floats],
-            [event.attribute(feature.path) for feature in integers],
-        )
-        self._categories = [attrgetter(event.attribute(feature.path)) for feature in categories]
-        self._vectors = [(attrgetter(event.attribute(feature.path)), feature.type.width) for feature in vectors]
-        self._id = _getter(event, schema.id)
-        self._time = _getter(event, schema.time)
-        self._key = _getter(event, schema.key)
-        parts: dict[str, list[tuple[str, Read]]] = {"string": [], "time": []}
-        for part in schema.key_parts:
-            parts[part.type].append((part.path, attrgetter(event.attribute(part.path))))
-        self._strings, self._part_times = parts["string"], parts["time"]
+        self._numbers = Numbers(event, [feature.path for feature in floats], [feature.path for feature in integers])
+        self._categories = [feature.path for feature in categories]
+        self._vectors = [(feature.path, feature.type.width) for feature in vectors]
+        self._strings = [part.path for part in schema.key_parts if part.type == "string"]
+        self._part_times = [part.path for part in schema.key_parts if part.type == "time"]
+        read = [schema.id, schema.key, *self._strings, *self._categories, *(path for path, _ in self._vectors)]
+        times = [*([] if schema.time is None else [schema.time]), *self._part_times]
         self._iso: list[tuple[str, Read]] = []
         if schema.time_unit == "iso":
-            if schema.time is not None and self._time is not None:
-                self._iso.append((schema.time, self._time))
-            self._iso += self._part_times
+            self._iso = [(path, attrgetter(event.attribute(path))) for path in times]
+        else:
+            read += times
+        self._reads = {path: attrgetter(event.attribute(path)) for path in read if path is not None}
 
     def decode(self, records: Sequence[ConsumedRecord], partitions: Sequence[int]) -> DecodedEvents:
         """As `penstock.schemas.events.Codec` says."""
-        events, moments, rejected = self._parse(records)
+        found = _Gathered({path: [] for path in self._reads})
+        for start in range(0, len(records), _STRETCH):
+            self._read(records[start : start + _STRETCH], start, found)
         accepted = np.arange(len(records))
-        if rejected:
-            accepted = np.delete(accepted, [bad.position for bad in rejected])
+        if found.rejected:
+            accepted = np.delete(accepted, [bad.position for bad in found.rejected])
             records = [records[position] for position in accepted.tolist()]
             partitions = [partitions[position] for position in accepted.tolist()]
-        self._fill_null_objects(events)
+        moments = np.array(found.moments, np.int64).reshape(len(found.moments), len(self._iso))
         return DecodedEvents(
             accepted,
-            self._ids(events, records, partitions),
-            self._times(events, records, moments),
-            self._keys(events, records),
-            self._columns(events),
-            self._key_parts(events, moments),
-            rejected,
+            self._ids(found.values, records, partitions),
+            self._times(found.values, records, moments),
+            self._keys(found.values, records),
+            self._columns(found, len(records)),
+            self._key_parts(found.values, moments),
+            found.rejected,
         )
 
-    def _parse(self, records: Iterable[ConsumedRecord]) -> tuple[list[Event], NDArray[np.int64], list[Rejection]]:
-        decode, iso = self._decode, self._iso
+    def _read(self, records: Sequence[ConsumedRecord], start: int, found: _Gathered) -> None:
+        """Add a stretch of the window, which begins at position `start` of it."""
+        events = self._parse(records, start, found)
+        self._fill_null_objects(events)
+        for path, read in self._reads.items():
+            found.values[path] += map(read, events)
+        found.numbers.append(self._numbers.pack(events))
+
+    def _parse(self, records: Sequence[ConsumedRecord], start: int, found: _Gathered) -> list[Event]:
+        decode: Callable[[bytes], Event] = partial(self._timed, found.moments) if self._iso else self._decode
+        values = iter([record.value or b"" for record in records])
         events: list[Event] = []
-        moments: list[list[int]] = []
-        rejected: list[Rejection] = []
-        for position, record in enumerate(records):
+        bad = 0
+        while True:
             try:
-                event = decode(record.value or b"")
-                if iso:
-                    moments.append([_milliseconds(path, read, event) for path, read in iso])
-                events.append(event)
-            except (ValueError, RecursionError) as error:
-                rejected.append(rejection(position, record.value, error, self._leaves))
-        return events, np.array(moments, np.int64).reshape(len(moments), len(iso)), rejected
+                events.extend(map(decode, values))
+                return events
+            except (ValueError, RecursionError) as error:  # the events before stay, and `values` stands behind it
+                position = len(events) + bad
+                found.rejected.append(rejection(start + position, records[position].value, error, self._leaves))
+                bad += 1
+
+    def _timed(self, moments: list[list[int]], value: bytes) -> Event:
+        event = self._decode(value)
+        moments.append([_milliseconds(path, read, event) for path, read in self._iso])
+        return event
 
     def _fill_null_objects(self, events: list[Event]) -> None:
         for node in self._optional_nodes:
@@ -130,106 +159,58 @@ class JsonCodec:
                     if node.read(event) is None:
                         setattr(node.parent(event), node.attribute, node.empty)
 
-    def _ids(self, events: list[Event], records: Sequence[ConsumedRecord], partitions: Sequence[int]) -> list[str]:
-        if self._id is None:
+    def _ids(
+        self, values: dict[str, list[Any]], records: Sequence[ConsumedRecord], partitions: Sequence[int]
+    ) -> list[str]:
+        if self._schema.id is None:
             return [f"{partition}-{record.offset}" for partition, record in zip(partitions, records, strict=True)]
-        return list(map(str, map(self._id, events)))
+        return list(map(str, values[self._schema.id]))
 
     def _times(
-        self, events: list[Event], records: Sequence[ConsumedRecord], moments: NDArray[np.int64]
+        self, values: dict[str, list[Any]], records: Sequence[ConsumedRecord], moments: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        if self._time is None:
-            return np.fromiter((record.timestamp for record in records), np.int64, len(events))
+        if self._schema.time is None:
+            return np.fromiter((record.timestamp for record in records), np.int64, len(records))
         if self._iso:
             return moments[:, 0]
         seconds = 1 if self._schema.time_unit == "ms" else 1000
-        return np.rint(np.fromiter(map(self._time, events), np.float64, len(events)) * seconds).astype(np.int64)
+        return np.rint(np.array(values[self._schema.time], np.float64) * seconds).astype(np.int64)
 
-    def _keys(self, events: list[Event], records: Sequence[ConsumedRecord]) -> list[bytes | None]:
+    def _keys(self, values: dict[str, list[Any]], records: Sequence[ConsumedRecord]) -> list[bytes | None]:
         own = [record.key for record in records]
-        if self._key is None:
+        if self._schema.key is None:
             return own
-        keys = _texts(map(self._key, events))
+        keys = _texts(values[self._schema.key])
         return [key if text is None else text.encode() for text, key in zip(keys, own, strict=True)]
 
     def _key_parts(
-        self, events: list[Event], moments: NDArray[np.int64]
+        self, values: dict[str, list[Any]], moments: NDArray[np.int64]
     ) -> dict[str, list[str | None] | NDArray[np.int64]]:
         parts: dict[str, list[str | None] | NDArray[np.int64]] = {}
-        for path, read in self._strings:
-            parts[path] = _texts(map(read, events))
+        for path in self._strings:
+            parts[path] = _texts(values[path])
         if self._iso:
             first = len(self._iso) - len(self._part_times)
-            parts.update({path: moments[:, first + i] for i, (path, _) in enumerate(self._part_times)})
+            parts.update({path: moments[:, first + i] for i, path in enumerate(self._part_times)})
             return parts
         scale = 1 if self._schema.time_unit == "ms" else 1000
-        for path, read in self._part_times:
-            found = np.array(list(map(read, events)), np.float64) * scale  # None becomes NaN
+        for path in self._part_times:
+            found = np.array(values[path], np.float64) * scale  # None becomes NaN
             missing = np.isnan(found)
             found[missing] = 0
             parts[path] = np.where(missing, MISSING_INTEGER, np.rint(found).astype(np.int64))
         return parts
 
-    def _columns(self, events: list[Event]) -> Columns:
-        columns = Columns.missing(self._schema.layout, len(events))
-        floats, integers = self._numbers.read(events)
+    def _columns(self, found: _Gathered, rows: int) -> Columns:
+        columns = Columns.missing(self._schema.layout, rows)
+        floats, integers = self._numbers.unpack(found.numbers, rows)
         columns.floats[:, : floats.shape[1]] = floats
         columns.integers[:, : integers.shape[1]] = integers
-        found = tuple(_category(map(read, events), len(events)) for read in self._categories)
-        columns.categories = (*found, *columns.categories[len(found) :])
-        for (read, width), vector in zip(self._vectors, columns.vectors, strict=False):
-            vector[:] = _vectors(list(map(read, events)), width)
+        categories = tuple(_category(found.values[path], rows) for path in self._categories)
+        columns.categories = (*categories, *columns.categories[len(categories) :])
+        for (path, width), vector in zip(self._vectors, columns.vectors, strict=False):
+            vector[:] = _vectors(found.values[path], width)
         return columns
-
-
-class _Numbers:
-    """Reads the float, int and bool features of every event: packed in C while all are there, else with None checks."""
-
-    def __init__(self, floats: Sequence[str], integers: Sequence[str]) -> None:
-        attributes = [*floats, *integers]
-        self._floats, self._all = len(floats), len(attributes)
-        self._leading = attributes == [f"f{number}" for number in range(self._all)]
-        """Whether they are the first fields of the Struct: its tuple is read in a fifth of the time."""
-        self._read = _tuple_getter(attributes)
-        self._pack = struct.Struct(f"={len(floats)}f{len(integers)}q").pack
-        self._row = np.dtype([("floats", np.float32, (len(floats),)), ("integers", np.int64, (len(integers),))])
-
-    def read(self, events: list[Event]) -> tuple[Floats, NDArray[np.int64]]:
-        """[rows, floats] and [rows, integers]."""
-        if not self._all:
-            return np.empty((len(events), 0), np.float32), np.empty((len(events), 0), np.int64)
-        pack, end = self._pack, self._all
-        try:
-            if self._leading:
-                packed = b"".join([pack(*astuple(event)[:end]) for event in events])
-            else:
-                packed = b"".join(starmap(pack, map(self._read, events)))
-        except struct.error:  # a None, which only an optional feature can be
-            return self._read_with_nulls(events)
-        rows = np.frombuffer(packed, self._row)
-        return rows["floats"], rows["integers"]
-
-    def _read_with_nulls(self, events: list[Event]) -> tuple[Floats, NDArray[np.int64]]:
-        split, end = self._floats, self._all
-        rows = [astuple(event)[:end] for event in events] if self._leading else list(map(self._read, events))
-        floats = list(chain.from_iterable([row[:split] for row in rows]))
-        integers = [MISSING_INTEGER if value is None else value for row in rows for value in row[split:]]
-        return (
-            np.array(floats, np.float64).astype(np.float32).reshape(len(rows), split),  # None becomes NaN
-            np.array(integers, np.int64).reshape(len(rows), end - split),
-        )
-
-
-def _tuple_getter(attributes: Sequence[str]) -> Callable[[Event], tuple[Any, ...]]:
-    """An attrgetter that gives a tuple however few attributes it is asked for."""
-    if len(attributes) > 1:
-        return attrgetter(*attributes)
-    getters = [attrgetter(attribute) for attribute in attributes]
-    return lambda event: tuple(get(event) for get in getters)
-
-
-def _getter(event: EventStruct, path: str | None) -> Read | None:
-    return None if path is None else attrgetter(event.attribute(path))
 
 
 def _texts(values: Iterable[Any]) -> list[str | None]:

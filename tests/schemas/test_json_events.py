@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.schemas import json_events
 from penstock.schemas.columns import MISSING_INTEGER, Columns, FeatureType, Layout
 from penstock.schemas.errors import ConfigurationError
 from penstock.schemas.events import DecodedEvents, EventFeature, EventSchema, KeyPart
@@ -328,13 +330,31 @@ _VALUES = st.one_of(
 )
 
 
-@given(st.lists(_VALUES, max_size=12))
+@given(st.lists(_VALUES, max_size=12), st.sampled_from([1, 3, 128]))
 @settings(max_examples=300, deadline=None)
-def test_neighbours_never_touch_each_other(values: list[bytes | None]) -> None:
-    """A window decodes to exactly what its records decode to one by one."""
+def test_neighbours_never_touch_each_other(values: list[bytes | None], stretch: int) -> None:
+    """A window decodes to exactly what its records decode to one by one, in however long stretches it is decoded."""
+    with patch.object(json_events, "_STRETCH", stretch):
+        assert_decoded_one_by_one(CODEC, values)
+
+
+@pytest.mark.parametrize("unit", ["ms", "iso"])
+def test_bad_events_in_a_large_window_touch_no_others(unit: Literal["ms", "iso"]) -> None:
+    feature = EventFeature("x", "x", FeatureType("float"), False)
+    codec = JsonCodec(EventSchema(Layout(floats=("x",)), (feature,), id="id", time="t", time_unit=unit))
+    values: list[bytes | None] = []
+    for number in range(3 * json_events._STRETCH):
+        when = number if unit == "ms" else f"2024-01-01T00:00:00.{number:03}Z"
+        values.append(json.dumps({"id": str(number), "t": when, "x": None if number % 7 == 0 else number}).encode())
+    for edge in (0, json_events._STRETCH, 2 * json_events._STRETCH):
+        values[edge], values[edge + 1], values[edge - 1] = b"no JSON", None, b'{"id": "1", "t": "no time"}'
+    assert_decoded_one_by_one(codec, values)
+
+
+def assert_decoded_one_by_one(codec: JsonCodec, values: list[bytes | None]) -> None:
     records = [Record(value, offset, key=str(offset).encode()) for offset, value in enumerate(values)]
-    window = CODEC.decode(records, [3] * len(records))
-    alone = [CODEC.decode([record], [3]) for record in records]
+    window = codec.decode(records, [3] * len(records))
+    alone = [codec.decode([record], [3]) for record in records]
 
     assert window.accepted.tolist() == [offset for offset, one in enumerate(alone) if one.rows]
     assert window.rejected == [
