@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 from penstock.schemas.events import ConsumedRecord
+
+_KEY, _VALUE = attrgetter("key"), attrgetter("value")
+
+
+class Records(list[ConsumedRecord]):
+    """Records of which it is known how many bytes their keys and values have: `size`."""
+
+    size = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,9 @@ def cut(
     topic: str, partition: int, records: Sequence[ConsumedRecord], *, max_rows: int, max_bytes: int
 ) -> Iterator[Block]:
     """Blocks of at most `max_rows` and `max_bytes`, in order; a record that alone is larger is a block of its own."""
+    if isinstance(records, Records) and 0 < len(records) <= max_rows and records.size <= max_bytes:
+        yield Block(topic, partition, records, records.size)
+        return
     for first in range(0, len(records), max_rows):
         rows = records[first : first + max_rows]
         sizes = [len(record.value or b"") + len(record.key or b"") for record in rows]
@@ -53,6 +65,11 @@ def cut(
                 start, size = position, 0
             size += length
         yield Block(topic, partition, rows[start:], size)
+
+
+def size_of(records: Sequence[ConsumedRecord]) -> int:
+    """Bytes of keys and values."""
+    return sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
 
 
 class Cut(Protocol):
