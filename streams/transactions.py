@@ -1,22 +1,39 @@
 """Exactly once: a transaction per input partition holds its outputs and its offset.
 
 The order is that of `penstock.streams.delivery`; here its first three steps are one.
+
+An event is seen when its transaction ends, so its latency is that of a whole transaction. Nothing waits in line that
+need not: the log's partition and the group join the transaction at its beginning, while its first outputs are made; at
+its end the offset travels with the last rows of the log; and a transaction lasts no longer than keeps commits a small
+part of the time, so that it is short while there is little to do and long under load.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer import sender
+from aiokafka.producer.transaction_manager import TransactionManager
 from faust.types import TP
 from mode import Service
 
 from penstock.schemas.scored import ScoredBlock
 from penstock.streams.delivery import IN_FLIGHT, Log, Outputs, fatal, send, send_all
+
+sender.BACKOFF_OVERRIDE = 0.002
+"""Between two attempts to begin a transaction while the markers of the one before are being written, which takes some
+milliseconds. aiokafka waits 20 ms."""
+
+COMMITS_IN_A_TRANSACTION = 4
+"""A transaction lasts as long as so many commits, and no longer than the settings say."""
+
+SHORTEST_S = 0.01
+"""However fast commits are."""
 
 
 class ExactlyOnce(Service):
@@ -106,8 +123,10 @@ class _Lane:
 
     async def start(self, transaction_s: float) -> None:
         await self.producer.start()  # InitProducerId: fences the former owner and ends its open transaction
+        join_early(self.producer, self.group)
+        self._pace = Pace(transaction_s)
         self._waiting: asyncio.Queue[Outputs | _Alone] = asyncio.Queue(IN_FLIGHT)
-        self._task = asyncio.create_task(self._run(transaction_s))
+        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         self._task.cancel()
@@ -125,11 +144,11 @@ class _Lane:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         return alone.committed.done()
 
-    async def _run(self, transaction_s: float) -> None:
+    async def _run(self) -> None:
         try:
             while True:
                 waiting = await self._waiting.get()
-                alone = await self._transact(waiting, transaction_s) if isinstance(waiting, Outputs) else waiting
+                alone = await self._transact(waiting) if isinstance(waiting, Outputs) else waiting
                 if alone is not None:
                     await self._transact_alone(alone)
         except asyncio.CancelledError:
@@ -137,38 +156,52 @@ class _Lane:
         except Exception as error:
             self.fatal(cause_of(self.producer, error))
 
-    async def _transact(self, first: Outputs, transaction_s: float) -> _Alone | None:
-        """Whatever arrives within `transaction_s` of the first outputs goes into one transaction.
+    async def _transact(self, first: Outputs) -> _Alone | None:
+        """Whatever arrives within a transaction's time of the first outputs goes into one.
 
         Returns what ended it early: outputs that go alone.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + transaction_s
-        await self.producer.begin_transaction()
-        taken, confirmations = [first], await send_all(self.producer, first)
+        deadline = loop.time() + self._pace.transaction_s
+        taken, confirmations = [first], await self._begin(first)
         alone: _Alone | None = None
-        while (left := deadline - loop.time()) > 0:
-            following = await _within(self._waiting.get(), left)
+        while loop.time() < deadline:
+            following = await self._next(deadline)
             if not isinstance(following, Outputs):
                 alone = following
                 break
             taken.append(following)
             confirmations += await send_all(self.producer, following)
+        ended = loop.time()
         await self._commit(taken, confirmations)
+        self._pace.committed(loop.time() - ended)
         return alone
 
-    async def _transact_alone(self, alone: _Alone) -> None:
+    async def _begin(self, first: Outputs) -> list[asyncio.Future[Any]]:
         await self.producer.begin_transaction()
-        await self._commit([alone.outputs], await send_all(self.producer, alone.outputs), alone.note)
+        if self.log is not None and first.scored is not None:  # its rows come last, and should not wait for this then
+            place = TopicPartition(self.log.topic, self.tp.partition)
+            self.producer._txn_manager.maybe_add_partition_to_txn(place)
+        return await send_all(self.producer, first)
+
+    async def _next(self, deadline: float) -> Outputs | _Alone | None:
+        """What comes before `deadline`."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._waiting.get()
+        except TimeoutError:
+            return None
+
+    async def _transact_alone(self, alone: _Alone) -> None:
+        await self._commit([alone.outputs], await self._begin(alone.outputs), alone.note)
         alone.committed.set_result(True)
 
     async def _commit(self, taken: list[Outputs], confirmations: list[asyncio.Future[Any]], note: str = "") -> None:
         """The end of a transaction: the rows of the scored log, which were gathered until now, and the offset."""
         confirmations += await self._write_log([outputs.scored for outputs in taken if outputs.scored is not None])
-        await asyncio.gather(*confirmations)
         last = taken[-1].next_offset
         offset = {TopicPartition(self.tp.topic, self.tp.partition): (last, note) if note else last}
-        await self.producer.send_offsets_to_transaction(offset, self.group)
+        await asyncio.gather(*confirmations, self.producer.send_offsets_to_transaction(offset, self.group))
         await self.producer.commit_transaction()
         for outputs in taken:
             outputs.acknowledge()
@@ -191,8 +224,46 @@ def cause_of(producer: AIOKafkaProducer, error: Exception) -> BaseException:
     return (ended.exception() if failed else None) or error
 
 
-async def _within(awaitable: Awaitable[Outputs | _Alone], timeout_s: float) -> Outputs | _Alone | None:
-    try:
-        return await asyncio.wait_for(awaitable, timeout_s)
-    except TimeoutError:
-        return None
+class Pace:
+    """How long a transaction lasts: `longest_s` until its commits are known to be quick.
+
+    >>> pace = Pace(0.05)
+    >>> pace.committed(0.006)
+    >>> f"{pace.transaction_s:.3f}"
+    '0.024'
+    >>> for _ in range(20):
+    ...     pace.committed(0.040)  # there is much to do: the fewer transactions, the better
+    >>> pace.transaction_s
+    0.05
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s, self._commit_s = longest_s, -1.0
+
+    @property
+    def transaction_s(self) -> float:
+        if self._commit_s < 0:
+            return self._longest_s
+        return min(max(COMMITS_IN_A_TRANSACTION * self._commit_s, SHORTEST_S), self._longest_s)
+
+    def committed(self, took_s: float) -> None:
+        """A commit took so long; smoothed."""
+        self._commit_s = took_s if self._commit_s < 0 else 0.8 * self._commit_s + 0.2 * took_s
+
+
+class _EarlyGroup(TransactionManager):
+    """The group joins a transaction as soon as a partition has; aiokafka waits for its offsets."""
+
+    joining: str
+
+    def consumer_group_to_add(self) -> str | None:
+        if self._txn_consumer_group is not None or not self._txn_partitions or not self.is_in_transaction():
+            group: str | None = super().consumer_group_to_add()
+            return group
+        return self.joining
+
+
+def join_early(producer: AIOKafkaProducer, group: str) -> None:
+    """Let `group` join each transaction of a started producer at its beginning: at its end nobody waits for that."""
+    producer._txn_manager.__class__ = _EarlyGroup
+    producer._txn_manager.joining = group

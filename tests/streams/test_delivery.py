@@ -79,9 +79,17 @@ class ScriptedProducer:
     async def commit_transaction(self) -> None:
         if self.refuses is not None:
             raise self.refuses
+        self.add_partitions()
         self._txn_manager.committing_transaction()
         self._txn_manager.complete_transaction()
         self.did.append("commit")
+
+    def add_partitions(self) -> list[str]:
+        """Kafka answers that the partitions that were to join the transaction have joined it."""
+        joined = sorted(self._txn_manager.partitions_to_add())
+        for place in joined:
+            self._txn_manager.partition_added(place)
+        return [f"{place.topic}-{place.partition}" for place in joined]
 
 
 class Journal:
@@ -340,6 +348,48 @@ async def test_rows_of_the_log_are_written_at_the_end_of_their_transaction(
     await delivery.close()
     assert producer.did[-4:] == ["send scored", "offset events-3=4 of flights.score", "commit", "stop"]
     assert log.written == [[0, 1, 2, 3]]
+
+
+async def test_the_log_and_the_group_join_a_transaction_at_its_beginning(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    """At its end nobody should wait for Kafka's answer to that."""
+    delivery = exactly_once(journal, producer, transaction_s=60, log=log)
+    await delivery.open({EVENTS}, generation=1)
+    transaction = producer._txn_manager
+    assert transaction.consumer_group_to_add() is None, "there is no transaction"
+    await delivery.deliver(journal.outputs(2, scored=[0, 1]))
+    await turns(lambda: producer.sent)
+    assert transaction.consumer_group_to_add() is None, "partitions come first"
+    assert producer.add_partitions() == ["scored-3"]
+    assert transaction.consumer_group_to_add() == "flights.score"
+    transaction.consumer_group_added("flights.score")
+    assert transaction.consumer_group_to_add() is None
+    await delivery.close()
+
+
+async def test_the_offset_does_not_wait_for_the_confirmations(producer: ScriptedProducer, journal: Journal) -> None:
+    """And the commit waits for both."""
+    producer.confirms_at_once = False
+    delivery = exactly_once(journal, producer)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.deliver(journal.outputs(10))
+    await turns()
+    assert producer.did == ["start", "begin", "send predictions", "offset events-3=10 of flights.score"]
+    producer.confirm()
+    await turns(lambda: journal.acknowledged)
+    assert producer.did[-1] == "commit"
+    await delivery.close()
+
+
+async def test_transactions_are_short_where_commits_are_quick(producer: ScriptedProducer, journal: Journal) -> None:
+    delivery = exactly_once(journal, producer, transaction_s=60)
+    await delivery.open({EVENTS}, generation=1)
+    await delivery.deliver(journal.outputs(10))
+    assert await delivery.deliver_alone(journal.outputs(20), "ends the first one, as a minute would")
+    await delivery.deliver(journal.outputs(30))
+    await until(lambda: 30 in journal.acknowledged, "a second one ends soon", timeout_s=10)
+    await delivery.close()
 
 
 async def test_outputs_and_offset_go_into_one_transaction_before_the_acknowledgement(
