@@ -4,6 +4,10 @@ The whole path of the score role: four partitions, JSON events with 16 floats, a
 Producer and consumer are processes of their own; the event carries the moment it was handed to the producer (linger
 2 ms), and the consumer notes the moment it holds the prediction. Exactly once is read with `read_committed`.
 
+A broker that was just started is slow until Java has compiled what it runs, on cores that the others need: before each
+mode is measured, its path runs for a while at the highest rate (`--broker-warm-up`). The beginning of every rate is
+left out, too (`--warm-up`).
+
     uv run --group benchmark benchmarks/latency.py --json latency.json
 """
 
@@ -63,6 +67,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="delivery modes (default: both)")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured per rate (default: %(default)s)")
     parser.add_argument("--warm-up", type=float, default=12.0, help="seconds before that (default: %(default)s)")
+    parser.add_argument(
+        "--broker-warm-up", type=float, default=20.0, help="seconds before each mode (default: %(default)s)"
+    )
     parser.add_argument("--servers", help="a broker that is already there, instead of an embedded one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     return parser.parse_args(arguments)
@@ -92,6 +99,8 @@ def measure_mode(servers: str, scratch: Path, mode: str, options: argparse.Names
     with running([*python("penstock"), "worker", "score"], task, directory, None) as worker:
         wait_until_serving(broker, task, worker)
         figures = {}
+        if options.broker_warm_up:
+            measure_rate(task, max(options.rates), argparse.Namespace(warm_up=options.broker_warm_up, seconds=0.0))
         for rate in options.rates:
             latencies = measure_rate(task, rate, options)
             p50, p99 = np.percentile(latencies, [50, 99])
