@@ -41,8 +41,9 @@ IN_FLIGHT = 8
 ENOUGH_ROWS = 256
 """So many rows of the scored log are written at once: gathering more would save nothing."""
 
-GATHER_S = 0.05
-"""How long rows may wait for others: well below the commit interval, which waits for them."""
+GATHER_S = 0.1
+"""How long rows may wait for others: well below the commit interval, which waits for them. Each record holds the event
+loop for a millisecond, and every event that comes meanwhile waits for it: few records mean a short tail."""
 
 FAILED = 70
 """Exit code of a worker that stopped because going on could have lost or doubled events; a supervisor restarts it."""
@@ -209,7 +210,7 @@ class AtLeastOnce(Service):
         except BaseException:
             self._room.release()
             raise
-        self._start(self._confirm(outputs, confirmations, self._gather(outputs)))
+        self._confirm(outputs, confirmations, self._gather(outputs))
         if (gathered := self._gathered.get(outputs.tp)) is not None and gathered.rows >= self._enough_rows:
             await self._write(outputs.tp, gathered)
 
@@ -247,36 +248,50 @@ class AtLeastOnce(Service):
         except Exception as error:
             self._fatal(error)
             return
-        self._start(self._confirm_log(gathered, confirmations))
+        self._when_confirmed(confirmations, lambda: gathered.written.set_result(None))
 
     async def _send_log(self, tp: TP, blocks: Sequence[ScoredBlock]) -> list[asyncio.Future[Any]]:
         if self._log is None:
             return []
         async with self._in_turn:  # the log keeps the order of offsets
+            # Partitions mostly come to this together; what has arrived meanwhile goes between two of their records.
+            await asyncio.sleep(0)
             now = time.time_ns() // 1_000_000
             return await send(self._producer(), self._log.topic, tp.partition, self._log.records(blocks), now)
 
-    async def _confirm_log(self, gathered: _Gathered, confirmations: list[asyncio.Future[Any]]) -> None:
-        try:
-            await asyncio.gather(*confirmations)
-        except Exception as error:
-            self._fatal(error)
-            return
-        gathered.written.set_result(None)
-
-    async def _confirm(
+    def _confirm(
         self, outputs: Outputs, confirmations: list[asyncio.Future[Any]], log: asyncio.Future[None] | None
     ) -> None:
-        try:
-            await asyncio.gather(*confirmations)
-        except Exception as error:
-            self._fatal(error)
-            return
-        finally:
+        """Make room when the outputs are confirmed; acknowledge them when their rows are, too."""
+
+        def confirmed() -> None:
             self._room.release()
-        if log is not None:
-            await log
-        outputs.acknowledge()
+            if log is None or log.done():
+                outputs.acknowledge()
+            else:
+                log.add_done_callback(lambda _: outputs.acknowledge())
+
+        self._when_confirmed(confirmations, confirmed)
+
+    def _when_confirmed(self, confirmations: list[asyncio.Future[Any]], then: Callable[[], None]) -> None:
+        """Callbacks: a task for each would cost small windows as much as their model."""
+        left = len(confirmations)
+
+        def one_less(confirmation: asyncio.Future[Any]) -> None:
+            nonlocal left
+            if confirmation.cancelled():
+                return  # the worker is being stopped
+            if (error := confirmation.exception()) is not None:
+                self._fatal(error)
+                return
+            left -= 1
+            if not left:
+                then()
+
+        if not left:
+            then()
+        for confirmation in confirmations:
+            confirmation.add_done_callback(one_less)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

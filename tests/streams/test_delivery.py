@@ -274,6 +274,27 @@ async def test_rows_of_the_log_wait_for_a_moment_only(
     assert log.written == [[0, 1]]
 
 
+async def test_what_has_arrived_goes_between_the_records_of_two_partitions(
+    producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
+) -> None:
+    """They fall due together, and each of them holds the event loop for a moment."""
+    delivery = AtLeastOnce(lambda: producer, journal.fatal.append, commit_note=journal.commit_note, log=log, gather_s=0)
+    seen: list[int] = []
+
+    async def look() -> None:
+        while len(log.written) < 2:
+            seen.append(len(log.written))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    outputs = journal.outputs(10, scored=[9])
+    for partition in (3, 4):
+        await delivery.deliver(outputs._replace(tp=TP("events", partition)))
+    async with asyncio.timeout(5):
+        await looking
+    assert 1 in seen
+
+
 async def test_a_log_that_cannot_be_written_is_fatal_and_acknowledges_nothing(
     producer: ScriptedProducer, journal: Journal, log: OffsetsOnly
 ) -> None:
