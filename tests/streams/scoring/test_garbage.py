@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,12 @@ from penstock.schemas.columns import Columns, Layout
 ROWS = 64
 
 
-@contextmanager
-def garbage() -> Iterator[list[Any]]:
-    """What was left behind within the block, once it has ended."""
-    left: list[Any] = []
-    gc.collect()
+@pytest.fixture
+def no_collection() -> Iterator[None]:
     gc.disable()
     try:
-        yield left
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        left += gc.garbage
+        yield
     finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
         gc.enable()
 
 
@@ -44,9 +36,12 @@ def fails_on_some(x: Any) -> Any:
     return x
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("says", [np.zeros_like, fails_on_some], ids=["healthy", "failing"])
 def test_what_a_model_was_asked_about_is_freed_when_it_has_answered(says: Any) -> None:
     window = columns(ROWS)
-    with garbage() as left:
-        score_apart(Model(CHAMPION_1, says), window)
-    assert [type(one) for one in left] == []
+    held = weakref.ref(window.floats)
+    score_apart(Model(CHAMPION_1, says), window)
+    assert held() is not None
+    del window
+    assert held() is None
