@@ -26,22 +26,25 @@ def no_collection() -> Iterator[None]:
         gc.enable()
 
 
-def columns(rows: int) -> Columns:
-    return Columns.missing(Layout(floats=("x",)), rows)
+def numbered(rows: int) -> Columns:
+    columns = Columns.missing(Layout(floats=("x",)), rows)
+    columns.floats[:, 0] = np.arange(rows)
+    return columns
 
 
-def fails_on_some(x: Any) -> Any:
-    if len(x) > 1:
-        raise ValueError("one of them")
+def fails_on_three(x: Any) -> Any:
+    if 3 in x:
+        raise ValueError("three")
     return x
 
 
 @pytest.mark.usefixtures("no_collection")
-@pytest.mark.parametrize("says", [np.zeros_like, fails_on_some], ids=["healthy", "failing"])
+@pytest.mark.parametrize("says", [np.zeros_like, fails_on_three], ids=["healthy", "failing"])
 def test_what_a_model_was_asked_about_is_freed_when_it_has_answered(says: Any) -> None:
-    window = columns(ROWS)
+    window = numbered(ROWS)
     held = weakref.ref(window.floats)
     _, failures = score_apart(Model(CHAMPION_1, says), window)
     assert held() is not None
     del window
-    assert held() is None, f"{len(failures)} failures hold nothing of it"
+    assert held() is None, f"{failures} hold it"
+    assert list(failures) == ([3] if says is fails_on_three else [])
