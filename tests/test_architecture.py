@@ -37,7 +37,7 @@ HOMES = {
     "mode": ("streams/",),
     "aiokafka": ("streams/",),
     "redis": ("streams/",),
-    "hiredis": ("streams/features/redis_hashes.py",),
+    "hiredis": ("streams/features/wire.py",),
     "rich": ("streams/",),
     "typer": ("streams/",),
     "fsspec": ("models/stores.py",),

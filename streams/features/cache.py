@@ -18,12 +18,12 @@ _LONGEST_KEY = 512
 class Found(NamedTuple):
     """What the cache holds for some keys.
 
-    rows     [keys] the values; those of keys it does not hold are missing
+    rows     [keys] the values; those of keys it does not hold are missing; None where it holds none of them
     current  [keys] True where the row is held and its time limit is not over
     expired  [keys] True where the row is held only to stand in while Redis is down
     """
 
-    rows: HashRows
+    rows: HashRows | None
     current: NDArray[np.bool_]
     expired: NDArray[np.bool_]
 
@@ -67,6 +67,9 @@ class FeatureCache:
     def find(self, keys: Sequence[str | None]) -> Found:
         """What is held for `keys`; None stands for an event without a key."""
         held = np.fromiter(map(self._row_of.get, keys, repeat(0)), np.intp, len(keys))
+        if not held.any():
+            nothing = np.zeros(len(keys), np.bool_)
+            return Found(None, nothing, nothing)
         expires = self._expires[held]
         now = self._clock()
         current = expires > now
@@ -89,7 +92,7 @@ class FeatureCache:
         if len(new):
             claimed = self._claim(len(new), held[held > 0])
             held[new] = claimed
-            new_keys = [keys[place] for place in new.tolist()]
+            new_keys = keys if len(new) == len(keys) else [keys[place] for place in new.tolist()]
             self._key_of[claimed] = new_keys
             self._row_of.update(zip(new_keys, claimed.tolist(), strict=True))
         self._rows.put(held, rows)

@@ -1,7 +1,7 @@
-"""Hashes over the wire: many commands in one write on a redis-py connection, their replies read by hiredis.
+"""A redis-py connection: many commands in one write, their replies as they come, and a way back after an outage.
 
-redis-py connects, authenticates and speaks TLS; its pipeline costs 16 µs of CPU per command, so the commands are
-packed here and the replies parsed by an own `hiredis.Reader` (figures: `benchmarks/lookups.py`).
+redis-py connects, authenticates and speaks TLS; its pipeline costs 16 µs of CPU per command, so commands are packed
+and replies parsed in `penstock.streams.features.wire` (figures: `benchmarks/lookups.py`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-import hiredis
 import redis.asyncio as redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from penstock.schemas.errors import ConfigurationError
+from penstock.streams.features.wire import Batch, ProtocolError, Replies, ReplyReader
 
 _READ_BYTES = 1 << 18
-_PENDING = object()
 _PIPELINED = 2
 """Batches on the way at once: the server answers one while the one before is read."""
 
@@ -35,51 +34,6 @@ class RedisOutage(Exception):
     def __init__(self, reason: str, *, credentials: bool = False) -> None:
         self.reason, self.credentials = reason, credentials
         super().__init__(reason)
-
-
-class Batch(NamedTuple):
-    """Commands in one run of bytes, and how many replies they have."""
-
-    commands: bytes
-    replies: int
-
-
-class HmgetPacker:
-    r"""Packs `HMGET <prefix>:<key> <fields>` for many keys.
-
-    >>> HmgetPacker("w", ("visib",)).pack(["JFK"])
-    b'*3\r\n$5\r\nHMGET\r\n$5\r\nw:JFK\r\n$5\r\nvisib\r\n'
-    """
-
-    def __init__(self, prefix: str, fields: Sequence[str]) -> None:
-        self._prefix = prefix
-        self._before = f"*{2 + len(fields)}\r\n$5\r\nHMGET\r\n$"
-        self._after = "\r\n" + "".join(f"${len(field.encode())}\r\n{field}\r\n" for field in fields)
-
-    def pack(self, keys: Sequence[str]) -> bytes:
-        before, after, prefix = self._before, self._after, self._prefix
-        if "".join(keys).isascii():
-            extra = len(prefix.encode()) + 1
-            packed = (after + before).join([f"{len(key) + extra}\r\n{prefix}:{key}" for key in keys])
-            return (before + packed + after).encode()
-        head, tail = before.encode(), after.encode()
-        named = [key_bytes(prefix, key) for key in keys]
-        return b"".join([b"%b%d\r\n%b%b" % (head, len(name), name, tail) for name in named])
-
-
-def pack_command(parts: tuple[str | int | bytes, ...]) -> bytes:
-    """One command of any kind."""
-    packed: bytes = hiredis.pack_command(parts)
-    return packed
-
-
-def key_bytes(prefix: str, key: str) -> bytes:
-    """A key as Redis stores it. Bytes that are no UTF-8 travel as surrogate escapes and come out as they were."""
-    name = f"{prefix}:{key}"
-    try:
-        return name.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return name.encode("utf-8", "surrogatepass")
 
 
 def _words(error: BaseException) -> str:
@@ -132,40 +86,37 @@ class RedisConnection:
             await self.disconnect()
             raise
 
-    async def exchange(self, batches: Iterator[Batch], receive: Callable[[list[Any]], None]) -> None:
+    async def exchange(self, batches: Iterator[Batch], receive: Callable[[Replies], None]) -> None:
         """Sends all batches and hands over each one's replies, in order. Raises RedisOutage.
 
         Error replies stand among the others as exceptions. Between batches the event loop goes round once.
         """
-        reader = hiredis.Reader(notEnoughData=_PENDING)
-        awaited: list[int] = []
+        reader = ReplyReader()
+        awaited: list[Batch] = []
         try:
             while True:
                 for batch in islice(batches, _PIPELINED - len(awaited)):
                     await self._connection.send_packed_command([batch.commands], check_health=False)
-                    awaited.append(batch.replies)
+                    awaited.append(batch)
                 if not awaited:
                     return
                 receive(await self._replies(reader, awaited.pop(0)))
                 await asyncio.sleep(0)
-        except (RedisError, OSError, hiredis.HiredisError) as error:
+        except (RedisError, OSError, ProtocolError) as error:
             await self.disconnect()
             raise RedisOutage(f"the connection broke: {_words(error)}") from error
         except BaseException:
             await self.disconnect()
             raise
 
-    async def _replies(self, reader: hiredis.Reader, count: int) -> list[Any]:
+    async def _replies(self, reader: ReplyReader, batch: Batch) -> Replies:
         stream = self._connection._reader
-        replies: list[Any] = []
-        while True:
-            replies.extend(islice(iter(reader.gets, _PENDING), count - len(replies)))
-            if len(replies) == count:
-                return replies
+        while (replies := reader.take(batch)) is None:
             received = await stream.read(_READ_BYTES)
             if not received:
                 raise ConnectionResetError("the server closed it")
             reader.feed(received)
+        return replies
 
     async def disconnect(self) -> None:
         await self._connection.disconnect(nowait=True)
@@ -203,7 +154,7 @@ class RedisLink:
         self._retry_at = 0.0
         self._reason = ""
 
-    async def exchange(self, batches: Callable[[], Iterator[Batch]], receive: Callable[[list[Any]], None]) -> None:
+    async def exchange(self, batches: Callable[[], Iterator[Batch]], receive: Callable[[Replies], None]) -> None:
         """Sends all batches and hands over each one's replies, in order. Raises RedisOutage.
 
         A connection that the server had closed since its last use is replaced at once, before anything was received.
@@ -211,7 +162,7 @@ class RedisLink:
         async with self._turn:
             received = 0
 
-            def count(replies: list[Any]) -> None:
+            def count(replies: Replies) -> None:
                 nonlocal received
                 received += 1
                 receive(replies)

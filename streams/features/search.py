@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from penstock.models.features import Catalogue, Entity
 from penstock.schemas.columns import Category, Codes, Columns, Layout
 from penstock.streams.features.cache import FeatureCache
-from penstock.streams.features.redis_hashes import HmgetPacker, RedisOutage
+from penstock.streams.features.cells import Cells
+from penstock.streams.features.redis_hashes import RedisOutage
 from penstock.streams.features.values import HashFormat, HashRows
+from penstock.streams.features.wire import Batch, HmgetPacker, Replies
 
 _BATCH_KEYS = 1024
 """Reading the replies to so many takes a millisecond or two; then the event loop goes round."""
@@ -92,8 +94,11 @@ class Search:
         for start in range(0, len(self.asked), _BATCH_KEYS):
             yield self.asked[start : start + _BATCH_KEYS]
 
-    def receive(self, keys: list[str], replies: list[Any]) -> None:
-        for reply in () if set(map(type, replies)) == {list} else replies:
+    def pack(self, keys: list[str]) -> Batch:
+        return Batch(self.entity.packer.pack(keys), len(keys), len(self.entity.format.fields))
+
+    def receive(self, keys: list[str], replies: Replies) -> None:
+        for reply in () if isinstance(replies, Cells) else replies:
             if type(reply) is not list and not str(reply).startswith("WRONGTYPE"):
                 raise RedisOutage(f"a look-up is refused: {reply}")
         rows, found = self.entity.format.read(replies)
@@ -120,12 +125,7 @@ class Search:
         rows: slice,
         categories: dict[str, list[NDArray[np.object_]]],
     ) -> None:
-        values = self.found.rows
-        if self._received:
-            answers = HashRows.concatenate(self._received)
-            # Batches are answered in order: after an outage the first keys are there and the others are not.
-            there = self._positions < self._answered
-            values.put(self._rows[there], answers.take(self._positions[there]))
+        values = self._values()
         records = values.records
         floats, integers, vectors = self.entity.columns(columns.layout)
         columns.floats[rows, floats] = records["floats"]
@@ -136,6 +136,17 @@ class Search:
         malformed[rows, self.entity.places] = records["malformed"]
         for i, feature in enumerate(self.entity.format.categories):
             categories.setdefault(feature.name, []).append(values.categories[:, i])
+
+    def _values(self) -> HashRows:
+        answers = HashRows.concatenate(self._received) if self._received else None
+        if answers is not None and self._answered == len(self.asked) == len(self.keys):
+            return answers  # as usual without a cache: each row has a key of its own, asked for in this order
+        values = self.found.rows or self.entity.format.missing(len(self.keys))
+        if answers is not None:
+            # Batches are answered in order: after an outage the first keys are there and the others are not.
+            there = self._positions < self._answered
+            values.put(self._rows[there], answers.take(self._positions[there]))
+        return values
 
 
 def _run(names: tuple[str, ...], wanted: list[str]) -> slice:

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from penstock.models.features import Catalogue
 from penstock.schemas.events import DecodedEvents
 from penstock.streams.features.outages import OutageLog
-from penstock.streams.features.redis_hashes import Batch, RedisConnection, RedisLink, RedisOutage
+from penstock.streams.features.redis_hashes import RedisConnection, RedisLink, RedisOutage
 from penstock.streams.features.search import Search, encode_categories, entity_look_ups
+from penstock.streams.features.wire import Batch, Replies
 
 SLICE_ROWS = 4096
 """Larger windows are looked up slice by slice, so that the event loop is never held for more than a few ms."""
@@ -188,11 +189,11 @@ class RedisFeatureStore:
         def batches() -> Iterator[Batch]:
             self.counts.round_trips += len(searches)
             for search, keys in expected:
-                yield Batch(search.entity.packer.pack(keys), len(keys))
+                yield search.pack(keys)
 
         answered = iter(expected)
 
-        def receive(replies: list[Any]) -> None:
+        def receive(replies: Replies) -> None:
             search, keys = next(answered)
             search.receive(keys, replies)
             self.counts.keys_fetched += len(keys)

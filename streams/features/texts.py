@@ -17,16 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.schemas.columns import MISSING_INTEGER, FeatureType
-
-Cell = bytes | None
-"""One field of a hash; None where it is not there."""
+from penstock.streams.features.cells import Cell, distinct
 
 LARGEST_EXACT = 2.0**53
 """Whole numbers up to here are exact in float64."""
 
 _NOT_PARSED = (msgspec.MsgspecError, ValueError, RecursionError)
 _MISSING_INTEGER_TEXT = str(MISSING_INTEGER).encode()
-_BOOLS: dict[Cell, int] = {b"0": 0, b"1": 1, b"true": 1, b"false": 0, b"null": MISSING_INTEGER, None: MISSING_INTEGER}
+_BOOLS = {b"0": 0, b"1": 1, b"true": 1, b"false": 0, b"null": MISSING_INTEGER}
 _decode_floats = msgspec.json.Decoder(list[float | None]).decode
 _decode_integers = msgspec.json.Decoder(list[int]).decode
 _decode_vector = msgspec.json.Decoder(list[float] | None).decode
@@ -132,23 +130,35 @@ def _integer(cell: Cell) -> int | None:
 
 
 def bools(cells: list[Cell]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    values = [_BOOLS.get(cell) for cell in cells]
-    malformed = np.array([value is None for value in values], np.bool_)
-    return np.array([MISSING_INTEGER if value is None else value for value in values], np.int64), malformed
+    return bools_of(*distinct(cells))
 
 
-def strings(cells: list[Cell]) -> tuple[list[str | None], NDArray[np.bool_]]:
-    texts: dict[Cell, str | None] = {None: None}
-    broken: set[Cell] = set()
-    for cell in set(cells) - {None}:
-        try:
-            # A category repeats in thousands of cached rows: they share one string.
-            texts[cell] = sys.intern(cast(bytes, cell).decode())
-        except UnicodeDecodeError:
-            texts[cell] = None
-            broken.add(cell)
-    malformed = np.array([cell in broken for cell in cells], np.bool_) if broken else np.zeros(len(cells), np.bool_)
-    return [texts[cell] for cell in cells], malformed
+def bools_of(places: NDArray[np.intp], texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The same of cells given as places among different texts, -1 where missing."""
+    read = [*map(_BOOLS.get, texts), MISSING_INTEGER]
+    values = np.array([MISSING_INTEGER if value is None else value for value in read], np.int64)
+    return values[places], np.array([value is None for value in read], np.bool_)[places]
+
+
+def strings(cells: list[Cell]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """The strings, None where missing or malformed, and which are malformed."""
+    return strings_of(*distinct(cells))
+
+
+def strings_of(places: NDArray[np.intp], texts: Sequence[bytes]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """The same of cells given as places among different texts, -1 where missing."""
+    read = np.full(len(texts) + 1, None, object)
+    read[:-1] = [_string(text) for text in texts]
+    malformed = np.array([*(text is None for text in read[:-1]), False], np.bool_)
+    return read[places], malformed[places]
+
+
+def _string(text: bytes) -> str | None:
+    """None where malformed. A category repeats in thousands of cached rows: they share one string."""
+    try:
+        return sys.intern(text.decode())
+    except UnicodeDecodeError:
+        return None
 
 
 def vectors(cells: list[Cell], width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

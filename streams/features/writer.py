@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from penstock.schemas.errors import PenstockError, UnreachableError
-from penstock.streams.features.redis_hashes import Batch, RedisConnection, RedisOutage, key_bytes, pack_command
+from penstock.streams.features.redis_hashes import RedisConnection, RedisOutage
 from penstock.streams.features.values import TIME_FIELD
+from penstock.streams.features.wire import Batch, Replies, errors, key_bytes, pack_command
 
 Written = float | int | bool | str | Sequence[float] | None
 """What a field may be given; None and NaN: the hash has no such value (any more)."""
@@ -93,12 +93,11 @@ class FeatureWriter:
                     owners.extend([position] * len(packed))
                 yield Batch(b"".join(commands), len(commands))
 
-        def receive(replies: list[Any]) -> None:
+        def receive(replies: Replies) -> None:
             nonlocal answered
-            for place, reply in enumerate(replies, start=answered):
-                if isinstance(reply, Exception):
-                    position = owners[place]
-                    refused.setdefault(position, (f"{prefix}:{keys[position]}", str(reply)))
+            for place, error in errors(replies):
+                position = owners[answered + place]
+                refused.setdefault(position, (f"{prefix}:{keys[position]}", str(error)))
             answered += len(replies)
 
         try:

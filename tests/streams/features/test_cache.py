@@ -54,8 +54,9 @@ def put(cache: FeatureCache, values: dict[str, float]) -> None:
 
 def held(cache: FeatureCache, keys: list[str]) -> dict[str, float]:
     found = cache.find(keys)
-    seats = found.rows.records["floats"][:, 0].tolist()
-    makers = found.rows.categories[:, 0].tolist()
+    rows = FORMAT.missing(len(keys)) if found.rows is None else found.rows
+    seats = rows.records["floats"][:, 0].tolist()
+    makers = rows.categories[:, 0].tolist()
     there = {key: seats[i] for i, key in enumerate(keys) if found.current[i]}
     assert [makers[i] for i in range(len(keys)) if found.current[i]] == [f"maker {value}" for value in there.values()]
     return there
@@ -98,6 +99,7 @@ def test_rows_run_out_and_may_stand_in_for_a_while(clock: Clock) -> None:
     states = []
     for clock.now in (59.9, 60.0, 159.9, 160.0):
         found = cache.find(["N1"])
+        assert found.rows is not None
         states.append((bool(found.current[0]), bool(found.expired[0]), np.isnan(found.rows.records["floats"][0, 0])))
 
     assert states == [(True, False, False), (False, True, False), (False, True, False), (False, False, True)]
@@ -119,3 +121,14 @@ def test_events_without_a_key_and_hostile_keys_are_not_kept(clock: Clock) -> Non
     assert held(cache, ["N1"]) == {"N1": 2.0}
     assert len(cache) == 1
     assert not cache.find([None, "N" * 100_000]).current.any()
+
+
+def test_keys_of_which_none_is_held_have_no_rows(clock: Clock) -> None:
+    cache = cache_of(4, clock)
+    put(cache, {"N1": 1.0})
+
+    found = cache.find(["N2", None])
+
+    assert found.rows is None
+    assert not found.current.any()
+    assert not found.expired.any()

@@ -193,6 +193,19 @@ async def test_a_field_may_have_a_time_of_its_own_where_its_age_matters(make_sto
     assert not found.malformed.any()
 
 
+async def test_integers_are_exact_however_they_are_written(make_store: MakeStore) -> None:
+    written = ["12", "-7", "3.0", "1e3", str(2**53 + 1), str(2**63 - 1), str(-(2**63) + 1), "null"]
+    read = [12, -7, 3, 1000, 2**53 + 1, 2**63 - 1, -(2**63) + 1, MISSING_INTEGER]
+    store = await make_store({f"plane:N{i}": {"seats": text, "_ts": "5000"} for i, text in enumerate(written)})
+    for places in (range(4), range(len(written))):
+        events = decoded([(None, f"N{i}", 0) for i in places])
+
+        found = await store.look_up(events)
+
+        assert events.columns.integers[:, 0].tolist() == [read[i] for i in places]
+        assert not found.malformed.any()
+
+
 @pytest.mark.parametrize("key", ["Zürich", "", "a b\r\n", "{x}", "\udcff"])
 async def test_any_text_is_a_key(make_store: MakeStore, key: str) -> None:
     store = await make_store({f"plane:{key}": {"seats": "2"}, "plane:other": {"seats": "3"}})

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.schemas.columns import MISSING_INTEGER
-from penstock.streams.features.texts import Cell, bools, floats, integers, strings, vectors
+from penstock.streams.features.cells import Cell
+from penstock.streams.features.texts import bools, floats, integers, strings, vectors
 
 numbers = st.floats(allow_nan=True).map(lambda value: repr(value).encode()) | st.integers().map(
     lambda n: str(n).encode()
@@ -109,5 +110,5 @@ def test_bools_and_strings() -> None:
 
     assert values.tolist() == [0, 1, 1, 0, MISSING_INTEGER, MISSING_INTEGER]
     assert malformed.tolist() == [False] * 5 + [True]
-    assert texts == ["Zürich", "", None, None]
+    assert texts.tolist() == ["Zürich", "", None, None]
     assert broken.tolist() == [False] * 3 + [True]
