@@ -119,14 +119,15 @@ class Settings(Section):
     ) -> Settings:
         """The settings that `tree` spells out, as if it had been read from `file`. Raises ConfigurationError."""
         overrides = environment.overrides(environ or {}, cls, tree)
+        unknown = list(environment.unknown(environ or {}, cls, tree))
         place_of = _places(tree, overrides, str(file))
         try:
             settings = cls.model_validate(environment.merged(tree, overrides))
         except ValidationError as error:
-            raise_all(translate(error, cls, place_of))
+            raise_all([*unknown, *translate(error, cls, place_of)])
             raise
         settings = settings._with_files_of(file)
-        raise_all(settings._contradictions(place_of))
+        raise_all([*unknown, *settings._contradictions(place_of)])
         return settings
 
     @property
@@ -224,7 +225,7 @@ class Settings(Section):
 
 
 def _places(tree: Mapping[str, Any], overrides: Sequence[environment.Override], file: str) -> PlaceOf:
-    """Which variable a setting came from, or `file`."""
+    """Which variable a setting came from, or `file`. What is missing of a table came from whoever began the table."""
 
     def place_of(location: Location) -> str:
         for override in overrides:
@@ -232,7 +233,9 @@ def _places(tree: Mapping[str, Any], overrides: Sequence[environment.Override], 
             same = tuple(map(str, location[:shared])) == override.location[:shared]
             if same and (shared == len(override.location) or not _has(tree, location)):
                 return override.variable
-        return file
+        began = next((n for n in range(1, len(location)) if not _has(tree, location[:n])), None)
+        makers = (each.variable for each in overrides if began and each.location[:began] == location[:began])
+        return next(makers, file)
 
     return place_of
 

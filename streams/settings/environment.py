@@ -1,20 +1,36 @@
 """Settings from the environment: `PENSTOCK_KAFKA__PARTITIONS=8` is `kafka.partitions = 8`, and wins over the file.
 
-A double underscore goes one table deeper, so variables without one (`PENSTOCK_CONFIG`) are no settings. A list is JSON
-or comma separated. An empty variable counts as unset: Compose files write those for what nobody gave.
+A double underscore goes one table deeper, so variables without one are no settings. The few that mean something are
+`OTHERS`; any other one is refused, as what somebody wanted to set would stay as it was. A list is JSON or comma
+separated. An empty variable counts as unset: Compose files write those for what nobody gave.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
+from penstock.schemas.errors import ConfigurationError
 from penstock.streams.settings.errors import annotation_at
 
 PREFIX = "PENSTOCK_"
+
+OTHERS = {
+    "PENSTOCK_CONFIG": "the configuration file",
+    "PENSTOCK_DEBUG": "tracebacks",
+    "PENSTOCK_CACHE": "where Kafka's jars are kept",
+    "PENSTOCK_PROJECT": "the project's folder, for Compose",
+    "PENSTOCK_BENCHMARK_TASK": "what a benchmark asks of its contenders",
+}
+"""Variables that are no settings, and what each says."""
+
+_OF_A_SERVICE = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+"""Variables that Kubernetes gives every container for a service: here one whose name begins with ours."""
 
 
 class Override(NamedTuple):
@@ -38,6 +54,47 @@ def overrides(environ: Mapping[str, str], model: type[BaseModel], tree: Mapping[
         location = _location(parts, model, tree)
         found.append(Override(variable, location, parse(environ[variable], annotation_at(model, location))))
     return found
+
+
+def unknown(
+    environ: Mapping[str, str], model: type[BaseModel], tree: Mapping[str, Any]
+) -> Iterator[ConfigurationError]:
+    """One finding for each variable that is ours by its name, and neither a setting nor one of `OTHERS`.
+
+    Variables with a double underscore are settings: what is wrong with those is for validation to say.
+    """
+    for variable in sorted(environ):
+        ours, setting = variable.upper().startswith(PREFIX), variable.startswith(PREFIX) and "__" in variable
+        if not ours or setting or variable in OTHERS or not environ[variable]:
+            continue
+        if not _is_of_a_service(variable, environ[variable]):
+            meant = _meant(variable, [*_variables(model, tree), *OTHERS])
+            expected, fix = (meant, "Rename it.") if meant else ("PENSTOCK_<TABLE>__<KEY>", "Unset it.")
+            yield ConfigurationError("the environment", variable, found="unknown", expected=expected, fix=fix)
+
+
+def _is_of_a_service(variable: str, value: str) -> bool:
+    """A port alone is a mistake for `admin.port`; one in a URL belongs to a service whose name begins with ours."""
+    return _OF_A_SERVICE.fullmatch(variable) is not None or (variable.endswith("_PORT") and "://" in value)
+
+
+def _meant(variable: str, known: list[str]) -> str | None:
+    """The name that differs in underscores and case alone, or else the one most like it."""
+    bare = re.sub("_+", "_", variable.upper())
+    same = [name for name in known if re.sub("_+", "_", name) == bare]
+    return next(iter(same or difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.8)), None)
+
+
+def _variables(model: type[BaseModel], tree: Mapping[str, Any]) -> Iterator[str]:
+    """All that are settings; of features and entities, those that `tree` has."""
+    for name, table in model.model_fields.items():
+        names = [name]
+        inner: Any = table.annotation
+        if get_origin(inner) is dict:
+            inner, written = get_args(inner)[1], tree.get(name)
+            names = [f"{name}__{each}" for each in (written if isinstance(written, Mapping) else ())]
+        for each in names:
+            yield from (f"{PREFIX}{_variable_form(each)}__{_variable_form(key)}" for key in inner.model_fields)
 
 
 def merged(tree: Mapping[str, Any], found: list[Override]) -> dict[str, Any]:

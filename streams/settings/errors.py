@@ -83,7 +83,7 @@ def shown(value: object) -> str:
         case dict():
             return "a table"
         case list() | tuple():
-            return "a list"
+            return "a list" if value else "empty"
         case SecretStr():
             return "a secret"
         case str():
@@ -108,8 +108,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def translate(
     error: ValidationError, model: type[BaseModel], place_of: Callable[[Location], str]
 ) -> list[ConfigurationError]:
-    """One ConfigurationError per finding, in the order of the settings."""
-    return [_translate(details, model, place_of) for details in error.errors(include_url=False)]
+    """One ConfigurationError per finding, in the order of the settings.
+
+    A list that is too short for its entries that can be used is none: what is wrong with the others says it all.
+    """
+    found = error.errors(include_url=False)
+    spoilt = {details["loc"][:-1] for details in found}
+    return [
+        _translate(details, model, place_of)
+        for details in found
+        if details["type"] != "too_short" or details["loc"] not in spoilt
+    ]
 
 
 def _translate(

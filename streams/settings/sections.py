@@ -129,7 +129,8 @@ class KafkaSettings(Section):
         if protocol.startswith("SASL"):
             for key in sasl:
                 if getattr(self, key) is None:
-                    raise wrong("missing", f"a value, as security_protocol is {protocol}", key=key)
+                    value = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512" if key == "sasl_mechanism" else "a value"
+                    raise wrong("missing", f"{value}, as security_protocol is {protocol}", key=key)
         for key in sasl:
             if not protocol.startswith("SASL") and getattr(self, key) is not None:
                 raise wrong("given", f"nothing, as security_protocol is {protocol}", key=key, fix="Say SASL_SSL there.")

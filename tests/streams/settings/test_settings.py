@@ -86,7 +86,7 @@ def test_an_empty_variable_and_one_that_is_no_setting_change_nothing() -> None:
         ("[delivery]\ntransaction_ms = 1e5", "delivery.transaction_ms is 100000.0; expected at most 2000"),
         ("[kafka]\nservers = 'a:1'", "penstock.toml: kafka.servers is 'a:1'; expected a list."),
         ("[kafka]\nservers = ['a']", "penstock.toml: kafka.servers[0] is 'a'; expected host:port."),
-        ("[kafka]\nservers = []", "penstock.toml: kafka.servers is a list; expected at least 1 entry."),
+        ("[kafka]\nservers = []", "penstock.toml: kafka.servers is empty; expected at least 1 entry."),
         (
             "[kafka]\ninstance_id = 'score 1'",
             "penstock.toml: kafka.instance_id is 'score 1'; expected letters, digits, '.', '_' and '-', at most 249 of "
@@ -108,6 +108,23 @@ def test_a_wrong_variable_is_named_instead_of_the_file() -> None:
     assert refusal(environ={"PENSTOCK_WINDW__MAX_ROWS": "1"}) == (
         "PENSTOCK_WINDW__MAX_ROWS: windw is unknown; expected window. Rename it."
     )
+
+
+def test_what_a_variable_leaves_missing_is_said_of_the_variable() -> None:
+    assert refusal(environ={"PENSTOCK_FEATURES__NOPE__MAX_AGE_S": "3"}).startswith(
+        "PENSTOCK_FEATURES__NOPE__MAX_AGE_S: features.nope.type is missing; expected"
+    )
+    assert refusal("[features.nope]\nmax_age_s = 3", {"PENSTOCK_FEATURES__NOPE__RANGE": "0,1"}).startswith(
+        "penstock.toml: features.nope.type is missing; expected"
+    )
+
+
+@pytest.mark.parametrize("servers", ["nohost", "nohost,b:9092", "nohost,neither"])
+def test_a_list_of_wrong_entries_is_not_called_empty(servers: str) -> None:
+    sentences = refusal(environ={"PENSTOCK_KAFKA__SERVERS": servers}).splitlines()
+
+    assert sentences[0] == "PENSTOCK_KAFKA__SERVERS: kafka.servers[0] is 'nohost'; expected host:port."
+    assert not any("entry" in sentence for sentence in sentences)
 
 
 def test_all_errors_are_shown_one_line_each() -> None:
@@ -199,6 +216,10 @@ def test_no_error_shows_a_secret(text: str, environ: dict[str, str]) -> None:
     ("text", "sentence"),
     [
         (SASL, "kafka.sasl_password is missing; expected a value, as security_protocol is SASL_PLAINTEXT."),
+        (
+            "[kafka]\nsecurity_protocol = 'SASL_SSL'",
+            "kafka.sasl_mechanism is missing; expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, as security_protocol is",
+        ),
         ("[kafka]\nsasl_username = 'me'", "kafka.sasl_username is given; expected nothing, as security_protocol is"),
         ("[kafka]\nssl_ca_file = 'ca.pem'", "kafka.ssl_ca_file is given; expected nothing, as security_protocol is"),
         ("[kafka]\nsecurity_protocol = 'SSL'\nssl_key_file = 'k'", "kafka.ssl_certificate_file is missing; expected"),
