@@ -9,16 +9,53 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import sysconfig
+import traceback
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.schemas.errors import ModelRefused
+from penstock.schemas.errors import ModelRefused, PenstockError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class FunctionFailed(ModelRefused):
+    """The user's own function raised. `frames` are those of the user's code that led there, the innermost last.
+
+    >>> print(FunctionFailed("network:train", ValueError("no rows"), ["network.py, line 7, in train"]))
+    Model network:train is refused: it raised ValueError: no rows.
+      network.py, line 7, in train
+    """
+
+    def __init__(self, target: str, error: Exception, frames: Sequence[str]) -> None:
+        self.frames = tuple(frames)
+        said = next(iter(str(error).strip().splitlines()), "").rstrip(".")
+        super().__init__(target, f"it raised {type(error).__name__}{f': {said}' if said else ''}")
+        self.args = ("\n".join([str(self), *(f"  {frame}" for frame in frames)]),)
+
+
+def call(target: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the user's function returns. Raises FunctionFailed; a PenstockError says enough already."""
+    try:
+        return function(*arguments)
+    except PenstockError:
+        raise
+    except Exception as error:  # whatever it raises
+        raise FunctionFailed(target, error, list(_users_frames(error))) from error
+
+
+def _users_frames(error: Exception) -> Iterator[str]:
+    """Places in files that belong neither to Python nor to what is installed, nor to Penstock itself."""
+    own = [str(Path(__file__).resolve().parents[1] / name) for name in ("models", "monitoring", "schemas", "streams")]
+    others = (*own, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not str(Path(frame.filename).resolve()).startswith(others) and not frame.filename.startswith("<frozen "):
+            line = f": {frame.line}" if frame.line else ""
+            yield f"{frame.filename}, line {frame.lineno}, in {frame.name}{line}"
 
 
 def load_object(target: str, model: str) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from penstock.models.encoding import encode_inputs
-from penstock.models.factories import load_object
+from penstock.models.factories import call, load_object
 from penstock.models.features import Catalogue
 from penstock.models.golden import sample_rows, write_golden
 from penstock.models.package_files import (
@@ -203,12 +203,12 @@ def package_from_factory(target: str, directory: str | Path, catalogue: Catalogu
                 signature=SIGNATURE, reference=columns, labels=table["late"], seed=7, metrics={"auc": 0.71},
             )
 
-    Raises ModelRefused when it cannot be found or returns something else; what it raises itself passes through.
+    Raises ModelRefused when it cannot be found, raises or returns something else.
     """
     function = load_object(target, target)
     if not callable(function):
         raise ModelRefused(target, f"it is a {type(function).__name__}; expected a function that takes the catalogue")
-    request = function(catalogue)
+    request = call(target, function, catalogue)
     if not isinstance(request, PackageRequest):
         raise ModelRefused(target, f"it returned {type(request).__name__}; expected a PackageRequest")
     return write_package(directory, catalogue, **vars(request))
