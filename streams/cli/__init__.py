@@ -32,6 +32,7 @@ from penstock.streams.cli import (
     topics,
     trail,
 )
+from penstock.streams.cli.usage import say_what_is_expected
 
 HELP = """
 Streaming inference on Apache Kafka: score every event of a topic with your torch model.
@@ -41,7 +42,7 @@ Streaming inference on Apache Kafka: score every event of a topic with your torc
 [bold]Your own stream:[/bold]
   penstock init fraud && cd fraud
   penstock package network:train --add   train a small model, register it
-  penstock up --embedded                 Kafka, Redis, a worker, until Ctrl-C
+  penstock up --embedded                 Kafka, Redis, all workers, until Ctrl-C
 and in a second terminal, in the same folder:
   penstock models use fraud@1            this model answers
   penstock send events.ndjson            events in …
@@ -64,6 +65,9 @@ class CommandLine(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            say_what_is_expected(error)
+            raise
         except PenstockError as error:
             if ctx.params.get("debug"):
                 raise

@@ -141,10 +141,12 @@ def _translate(
     if kind == "missing":
         return ConfigurationError(place, key, found="missing", expected=_description(annotation))
     found = f"{_kind(value)} (not shown)" if _is_secret(annotation) else shown(value)
-    return ConfigurationError(place, key, found=found, expected=_expected(kind, context, details["msg"]))
+    return ConfigurationError(place, key, found=found, expected=expected_of(details))
 
 
-def _expected(kind: str, context: dict[str, Any], message: str) -> str:
+def expected_of(details: ErrorDetails) -> str:
+    """What would have been accepted."""
+    kind, context, message = details["type"], details.get("ctx", {}), details["msg"]
     match kind:
         case "literal_error":
             return str(context["expected"]).replace("'", "")

@@ -80,6 +80,57 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     assert "topics" in result.output
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("tail nope", "Invalid value for 'TOPIC': 'nope' is not one of 'predictions', 'scored',"),
+        ("canary start m@2 --mode nope", "Invalid value for '--mode': 'nope' is not one of 'manual', 'propose',"),
+        ("experiment start e --share 2 --arm a", "Invalid value for '--share': it is '2'; expected at most 1."),
+        ("experiment start e --share x --arm a", "Invalid value for '--share': it is 'x'; expected a number."),
+        ("models alias m a 0", "Invalid value for 'VERSION': it is '0'; expected at least 1."),
+    ],
+)
+def test_wrong_usage_is_said_in_words_of_the_command_line(line: str, sentence: str) -> None:
+    result = run(*line.split(), env={"COLUMNS": "300"})
+
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_function_that_raises_is_one_sentence_and_its_own_frames(
+    debug: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("init", "--name", "fraud").exit_code == 0
+    (tmp_path / "broken_training.py").write_text(
+        "import json\n\ndef train(catalogue):\n    return read('{')\n\ndef read(text):\n    return json.loads(text)\n"
+    )
+
+    result = run("package", "broken_training:train", env={"PENSTOCK_DEBUG": "1" if debug else ""})
+
+    if debug:
+        assert type(result.exception).__name__ == "FunctionFailed"
+        return
+    sentence, *frames = result.stderr.strip().splitlines()
+    assert result.exit_code == 4
+    assert sentence.startswith("Model broken_training:train is refused: it raised JSONDecodeError: Expecting property")
+    assert [frame.strip() for frame in frames] == [
+        f"{tmp_path / 'broken_training.py'}, line 4, in train: return read('{{')",
+        f"{tmp_path / 'broken_training.py'}, line 7, in read: return json.loads(text)",
+    ]
+
+
+def test_a_function_that_takes_no_catalogue_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("init", "--name", "fraud")
+
+    result = run("package", "os:getcwd")
+
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (4, 1)
+    assert result.stderr.strip().startswith("Model os:getcwd is refused: it raised TypeError: ")
+
+
 def test_an_error_is_one_sentence_and_an_exit_code() -> None:
     result = run("topics", "list", "-c", "nowhere.toml")
 
