@@ -25,7 +25,7 @@ from mode import Service
 from penstock.monitoring.metrics.brokers import BrokerMetrics
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.topics import Topic
-from penstock.streams.kafka import TopicMissing, client_options, translated
+from penstock.streams.kafka import START_DEADLINE_S, TopicMissing, client_options, translated
 from penstock.streams.log_filters import ConnectionTrouble, connection_trouble
 from penstock.streams.topics import TooFewPartitions, used_by
 
@@ -99,15 +99,20 @@ class Health:
             return
         if not self._lost:
             self._lost = True
-            self.reason = f"Kafka at {self.address} is lost: no broker answers"
-            log.error("%s. Waiting for it; what is in flight stays there.", self.reason)
+            if self._known:
+                self.reason = f"Kafka at {self.address} is lost: no broker answers"
+                log.error("%s. Waiting for it; what is in flight stays there.", self.reason)
+            else:
+                self.reason = f"Kafka at {self.address} does not answer yet"
+                log.error("%s. A worker that starts gives up after %g s.", self.reason, START_DEADLINE_S)
         self.metrics.lost_for(now - (self._heard or now))
         self._heard = now
 
     def answered(self, answer: Answer, now: float) -> None:
         """Raises TopicMissing when one of the topics is gone for good."""
         if self._lost and self._failed_since is not None:
-            log.info("Kafka at %s is back after %.0f s", self.address, now - self._failed_since)
+            told = "is back" if self._known else "answers"
+            log.info("Kafka at %s %s after %.0f s", self.address, told, now - self._failed_since)
         self._failed_since, self._lost = None, False
         self.reason = None
         self.metrics.up.set(1)

@@ -70,6 +70,21 @@ def test_an_outage_is_said_once_when_it_begins_and_once_when_it_is_over(
     ]
 
 
+def test_a_worker_that_never_heard_of_a_broker_is_not_told_to_wait(
+    health: Health, figures: Figures, said: pytest.LogCaptureFixture
+) -> None:
+    for now in (0, 2, 4):
+        health.unanswered(now)
+    assert (health.reason, figures["kafka_up"]) == ("Kafka at a:1 does not answer yet", 0)
+
+    health.answered(Answer(THREE, TOPICS), 9)
+    assert reason(health) is None
+    assert said.messages == [
+        "Kafka at a:1 does not answer yet. A worker that starts gives up after 15 s.",
+        "Kafka at a:1 answers after 9 s",
+    ]
+
+
 def test_a_single_question_without_an_answer_is_no_outage(
     health: Health, figures: Figures, said: pytest.LogCaptureFixture
 ) -> None:
