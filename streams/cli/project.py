@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def init(
     out = console()
     for path in written:
         out.print(f"wrote {path}", markup=False)
-    enter = "" if directory.absolute() == Path.cwd() else f"cd {directory} && "
+    enter = "" if directory.absolute() == Path.cwd() else f"cd {shlex.quote(str(directory))} && "
     out.print(f"\nNext: {enter}penstock package network:train --add\nThen: penstock up --embedded", markup=False)
 
 

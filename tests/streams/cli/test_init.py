@@ -28,6 +28,13 @@ def test_the_project_is_named_after_its_folder(tmp_path: Path) -> None:
     assert Settings.load(tmp_path / "other" / "penstock.toml", {}).pipeline.name == "risk"
 
 
+def test_what_to_type_next_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert "Next: cd 'My Project!' && penstock package" in init("My Project!").stdout
+    assert "Next: cd fraud && penstock package" in init("fraud").stdout
+
+
 def test_it_writes_files_only_so_that_a_project_may_have_its_own_models(tmp_path: Path) -> None:
     init(str(tmp_path))
 
