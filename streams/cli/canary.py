@@ -54,13 +54,15 @@ def start(
     """Let a candidate answer a share of the keys: the first stage of the plan, which is rollout in penstock.toml.
 
     A key stays on its side while the share grows. The candidate runs in shadow of the champion, too, so that both are
-    compared on the same rows. One that no staging passed is refused.
+    compared on the same rows. One that no staging passed is refused, and so is one whose features are not in the log
+    yet, with the offsets from which they can be there. One that reads sensitive features goes without the shadow.
 
     Example: [bold]penstock canary start fraud@2 --mode propose[/bold]
     """
     changing = Changing.of(config, author=author, reason=reason, expected_revision=expect_revision, as_json=as_json)
     candidate = changing.model(model)
     changing.check_staged(candidate, force=force)
+    changing.check_logged(candidate, in_shadow_alone=False)
     if check:
         changing.model(str(candidate), load=True)
     from penstock.streams.control.changes import start_rollout

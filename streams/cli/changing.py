@@ -64,15 +64,23 @@ class Changing:
         digest = registry_of(self.settings).digest(model)
         require_staged(run_async(read_trail(self.settings)), model, digest=digest)
 
-    def check_logged(self, model: ModelRef) -> None:
-        """Raises ModelRefused unless the newest blocks of the scored log have every feature that the model reads."""
-        from penstock.streams.control.candidates import newest_blocks, require_logged
+    def check_logged(self, model: ModelRef, *, in_shadow_alone: bool = True) -> None:
+        """Raises ModelRefused unless the newest blocks of the scored log have every feature that the model reads.
+
+        A sensitive one is never there. A candidate that answers some keys, too, goes on without its shadow then.
+        """
+        from penstock.streams.control.candidates import FeaturesWithheld, newest_blocks, require_logged
         from penstock.streams.registry import registry_of
 
         signature = registry_of(self.settings).manifest(model).signature
         catalogue = self.settings.catalogue
         signature.check(catalogue, str(model))
-        require_logged(model, signature.features, catalogue, run_async(newest_blocks(self.settings)))
+        try:
+            require_logged(model, signature.features, catalogue, run_async(newest_blocks(self.settings)))
+        except FeaturesWithheld as error:
+            if in_shadow_alone:
+                raise
+            typer.echo(f"{model} is compared by the keys that it answers alone: {error.cause}.", err=True)
 
     def write(self, change: Callable[[Control], Control], command: str) -> Control:
         """Change what serves. Raises NothingServes, Refused, Conflict, UnreachableError, TopicMissing."""

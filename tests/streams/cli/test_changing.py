@@ -213,6 +213,19 @@ def test_a_shadow_needs_its_features_in_the_log(person: Terminal) -> None:
     assert person.says("shadow stop").startswith("In shadow: nobody, revision 3, as before: nothing was changed")
 
 
+def test_a_canary_needs_its_features_in_the_log_too_as_it_runs_in_shadow(person: Terminal) -> None:
+    person.says("models use sum@1 --no-check")
+    person.stages(TWO)
+    person.logs("x0", "x1", "x2")
+    for options in ("", "--force --reason urgent"):
+        code, said = person.is_told(f"canary start sum@2 --no-check {options}")
+        assert code == 4
+        assert "the scored log has no x3 yet; it can have it from offset 1 of partition 0, 1 of partition 1 on." in said
+    assert person.json("routes").get("rollout") is None
+    person.logs("x0", "x1", "x2", "x3")
+    assert person.says("canary start sum@2 --no-check").startswith("sum@2 answers 10 % of the keys")
+
+
 def test_a_rollback_waits_for_no_library_that_it_does_not_need(person: Terminal) -> None:
     person.says("models use sum@1 --no-check")
     person.says("deploy sum@2 --force --reason test --no-check")
