@@ -186,6 +186,8 @@ async def redis(settings: Settings, deadline_s: float) -> list[Finding]:
     from redis.asyncio import Redis
     from redis.exceptions import AuthenticationError, RedisError
 
+    from penstock.streams.features.redis_hashes import reason_of
+
     options = settings.redis
     client = Redis.from_url(
         options.url,
@@ -204,7 +206,7 @@ async def redis(settings: Settings, deadline_s: float) -> list[Finding]:
         return [Finding("redis", "failed", f"{options.url} refused our credentials: {error}", fix)]
     except (RedisError, OSError) as error:
         fix = "Start Redis, correct redis.url, or use `penstock up --embedded`."
-        return [Finding("redis", "failed", f"{options.url} cannot be reached: {error}", fix)]
+        return [Finding("redis", "failed", f"{options.url} cannot be reached: {reason_of(error)}", fix)]
     finally:
         await client.aclose()
     return [Finding("redis", "passed", f"{version} at {options.url}, {latency} a round trip")]
@@ -214,7 +216,7 @@ async def keys(settings: Settings, deadline_s: float) -> list[Finding]:
     """Who is believed, and whether this machine can read the keys that it needs."""
     from penstock.streams.doctor_keys import examine_keys
 
-    return [Finding("keys", *said) for said in examine_keys(settings)]
+    return [Finding(f"keys {of}", *said) for of, said in examine_keys(settings).items()]
 
 
 async def models(settings: Settings, deadline_s: float) -> list[Finding]:

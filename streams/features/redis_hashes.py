@@ -7,7 +7,11 @@ and replies parsed in `penstock.streams.features.wire` (figures: `benchmarks/loo
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import re
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,6 +25,8 @@ from penstock.schemas.errors import ConfigurationError
 from penstock.streams.features.wire import Batch, ProtocolError, Replies, ReplyReader
 
 _READ_BYTES = 1 << 18
+_NUMBER = re.compile(r"(?:Error |\[Errno )(\d+)\b")
+"""Of an operating system's error, as redis-py and asyncio write it."""
 _PIPELINED = 2
 """Batches on the way at once: the server answers one while the one before is read."""
 
@@ -36,8 +42,22 @@ class RedisOutage(Exception):
         super().__init__(reason)
 
 
-def _words(error: BaseException) -> str:
-    return str(error).rstrip(".") or type(error).__name__
+def reason_of(error: BaseException) -> str:
+    """Why Redis could not be reached, in words: redis-py's numbers and addresses tell nobody more.
+
+    >>> reason_of(RedisError("Error 111 connecting to localhost:6379. Connect call failed ('127.0.0.1', 6379)."))
+    'connection refused'
+    >>> reason_of(RedisError("LOADING Redis is loading the dataset in memory"))
+    'LOADING Redis is loading the dataset in memory'
+    """
+    text = str(error).rstrip(".") or type(error).__name__
+    behind = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+    if isinstance(behind, ssl.SSLError) or "SSL" in text:
+        return text  # its numbers are others
+    if isinstance(behind, socket.gaierror):
+        return str(behind.strerror).lower()
+    number = _NUMBER.search(text)
+    return os.strerror(int(number[1])).lower() if number else text
 
 
 class RedisConnection:
@@ -76,12 +96,12 @@ class RedisConnection:
         except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
             await self.disconnect()
             raise RedisOutage(
-                f"the credentials are refused ({_words(error)}): check redis.username and redis.password",
+                f"the credentials are refused ({reason_of(error)}): check redis.username and redis.password",
                 credentials=True,
             ) from error
         except (RedisError, OSError) as error:
             await self.disconnect()
-            raise RedisOutage(_words(error)) from error
+            raise RedisOutage(reason_of(error)) from error
         except BaseException:
             await self.disconnect()
             raise
@@ -104,7 +124,7 @@ class RedisConnection:
                 await asyncio.sleep(0)
         except (RedisError, OSError, ProtocolError) as error:
             await self.disconnect()
-            raise RedisOutage(f"the connection broke: {_words(error)}") from error
+            raise RedisOutage(f"the connection broke: {reason_of(error)}") from error
         except BaseException:
             await self.disconnect()
             raise

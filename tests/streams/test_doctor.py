@@ -54,6 +54,20 @@ async def test_a_device_that_is_not_there_and_an_empty_registry_are_told_without
     assert "hunter2" not in str(found)
 
 
+async def test_a_redis_that_is_not_there_is_told_in_words_and_each_kind_of_key_has_a_name(silent: str) -> None:
+    settings = pipeline(silent)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        port = taken.getsockname()[1]
+        away = settings.model_copy(
+            update={"redis": settings.redis.model_copy(update={"url": f"redis://localhost:{port}"})}
+        )
+        found = {finding.check: finding for finding in await examine(lambda: away, server_deadline_s=0.5)}
+
+    assert found["redis"].detail == f"redis://localhost:{port} cannot be reached: connection refused"
+    assert [check for check in found if check.startswith("keys")] == ["keys models", "keys control", "keys letters"]
+
+
 async def test_without_a_configuration_the_rest_is_skipped() -> None:
     def load() -> Settings:
         raise ConfigurationError("penstock.toml", "windw", found="unknown", expected="window")

@@ -17,7 +17,7 @@ def examined(directory: Path, *, sensitive: bool = False, **security: Any) -> li
         "features": {"amount": {"type": "float", "sensitive": sensitive}},
         "security": security,
     }
-    return list(examine_keys(Settings.of(tree, file=directory / "penstock.toml")))
+    return list(examine_keys(Settings.of(tree, file=directory / "penstock.toml")).values())
 
 
 def test_without_keys_nothing_is_wrong(tmp_path: Path) -> None:
