@@ -89,6 +89,7 @@ def add(
     directory: Annotated[Path, typer.Argument(metavar="PACKAGE", help="A package's directory.")],
     config: ConfigOption = DEFAULT_CONFIG,
     alias: Annotated[str | None, typer.Option("--alias", help="A name for the new version, too.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Verify a package and add it to the registry as the next version. The same content keeps its version.
 
@@ -98,7 +99,10 @@ def add(
     ref = registry.add(directory)
     if alias is not None:
         registry.alias(ref.name, alias, ref.version)
-    typer.echo(str(ref))
+    if as_json:
+        print_json({"model": str(ref), "alias": alias})
+    else:
+        typer.echo(str(ref))
 
 
 @models_app.command("list")
@@ -156,13 +160,17 @@ def alias(
     ],
     version: Annotated[int, typer.Argument(min=1, metavar="VERSION", help="A whole number, without the name.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
 ) -> None:
     """Let NAME@ALIAS mean a version from now on.
 
     Example: [bold]penstock models alias fraud stable 3[/bold]
     """
     _registry(load_settings(config)).alias(name, alias, version)
-    typer.echo(f"{name}@{alias} is {name}@{version}")
+    if as_json:
+        print_json({"model": f"{name}@{version}", "alias": alias})
+    else:
+        typer.echo(f"{name}@{alias} is {name}@{version}")
 
 
 @models_app.command()

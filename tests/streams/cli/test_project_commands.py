@@ -91,6 +91,9 @@ def test_the_same_package_keeps_its_version(project: Project) -> None:
     package = next((project.directory / "packages").iterdir())
 
     assert project.run("models", "add", str(package)).output == "fraud@1\n"
+    assert project.json("models", "add", str(package), "--alias", "best") == {"model": "fraud@1", "alias": "best"}
+    assert project.json("models", "alias", "fraud", "stable", "1") == {"model": "fraud@1", "alias": "stable"}
+    assert project.json("models", "list")[0]["aliases"] == ["best", "stable"]
 
 
 def test_a_model_is_used_only_with_servers(project: Project) -> None:
