@@ -30,7 +30,7 @@ START_DEADLINE_S = 15.0
 CLOSE_DEADLINE_S = 10.0
 """How long a client tries to hand over what it still holds when it is closed."""
 
-_WHERE = "Start the brokers, correct kafka.servers, or use --embedded."
+_WHERE = "Start the brokers, correct kafka.servers, or run `penstock up --embedded` in another terminal."
 
 _AUTHENTICATION = (
     errors.AuthenticationFailedError,

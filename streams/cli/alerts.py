@@ -39,7 +39,7 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows i
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(alerts_app, name="alerts", rich_help_panel="Watch")
+    app.add_typer(alerts_app, name="alerts", rich_help_panel="Monitoring")
 
 
 @alerts_app.command("list")

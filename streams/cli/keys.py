@@ -39,7 +39,7 @@ class KindName(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(keys_app, name="keys", rich_help_panel="Project")
+    app.add_typer(keys_app, name="keys", rich_help_panel="Operate")
 
 
 @keys_app.command()

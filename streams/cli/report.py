@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Watch")(report)
+    app.command(rich_help_panel="Monitoring")(report)
 
 
 def report(

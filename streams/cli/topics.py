@@ -35,10 +35,10 @@ def create(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the topics that are missing. Topics that exist stay as they are; doing it twice does no harm.
+    """Create the topics that are missing; doing it twice does no harm.
 
-    Topics that follow the events topic get its number of partitions, also when it has got more of them since: an
-    event's outputs keep its partition.
+    Topics that exist keep their settings; those that follow the events topic get its partitions, also when it has got
+    more of them since: an event's outputs keep its partition.
 
     Example: [bold]penstock topics create --partitions 8[/bold]
     """
