@@ -37,6 +37,7 @@ from penstock.streams.delivery import fatal
 from penstock.streams.judging.acting import Actor
 from penstock.streams.judging.verdicts import decided
 from penstock.streams.readings import Readings, now_ms, worker_name
+from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
 from penstock.streams.sinks.sinks import AlertSinks
 from penstock.streams.transport import BlockApp, BlockSchema
@@ -76,6 +77,7 @@ class JudgeRole(Service):
         self._sinks = AlertSinks.of(settings.alerts, count=self.metrics.count_told)
         self._actor = Actor.of(settings, self._follow)
         self._inputs: JudgeInputs | None = None
+        self._unreadable = Seldom(log.error)
         self._alerts: list[Alert] = []
         self._next = self._committed = 0
         self._rounds = 0
@@ -180,7 +182,7 @@ class JudgeRole(Service):
             fatal(error)  # a judge that does not know the reference would learn another one; a restart tries again
         except PenstockError as error:
             self.metrics.count_unreadable()
-            log.error("%s It is skipped.", error)
+            self._unreadable.say(f"{error} It is skipped.")
 
     # Checkpoints.
 

@@ -43,6 +43,7 @@ from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.registry import load_model
+from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
 from penstock.streams.shadowing.candidates import Candidates
 from penstock.streams.shadowing.lag import Lag
@@ -103,6 +104,7 @@ class ShadowRole(Service):
             retire=self._retire,
         )
         self._shadowed: dict[int, Shadowed] = {}
+        self._corrupt = Seldom(log.error)
         self._said = Said(self._topics.scored.name, self.metrics, app.end_of)
         self._clients = AsyncExitStack()
 
@@ -247,7 +249,7 @@ class ShadowRole(Service):
             return decode(record.value, record.headers, place=place)
         except CorruptBlock as error:
             self.metrics.count_corrupt()
-            log.error("%s Its rows are missing from the comparison.", error)
+            self._corrupt.say(f"{error} Its rows are missing from the comparison.")
             return None
 
     # Checkpoints.

@@ -49,6 +49,7 @@ from penstock.streams.clocks import ClockWatch, SteadyClock, steady_ms
 from penstock.streams.control.follower import ControlFollower
 from penstock.streams.delivery import fatal
 from penstock.streams.readings import Readings, now_ms, worker_name
+from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema
 from penstock.streams.watching.config import WatchConfig
@@ -105,6 +106,7 @@ class WatchRole(Service):
         self._checkpoints = Checkpoints.of(app, settings, "watch")
         self._logs = (self._topics.scored.name, self._topics.shadow_scores.name)
         self._watched: dict[int, Watched] = {}
+        self._no_labels, self._corrupt = Seldom(log.warning), Seldom(log.error)
         self._clients = AsyncExitStack()
 
     async def on_start(self) -> None:
@@ -241,8 +243,9 @@ class WatchRole(Service):
         if batch.rows:
             self._label_seen = max(self._label_seen or 0, block.records[-1].timestamp)
         for bad in batch.rejected:
+            self.metrics.count_unreadable_label(bad.error)
             place = f"{block.topic}, partition {block.partition}, offset {block.records[bad.position].offset}"
-            log.warning("%s: no label, skipped. %s", place, bad.message)
+            self._no_labels.say(f"{place}: no label, skipped. {bad.message}")
 
     def _decoded(self, topic: str, partition: int, record: Any) -> ScoredBlock | PairedBlock | None:
         place = f"{topic}, partition {partition}, offset {record.offset}"
@@ -253,7 +256,7 @@ class WatchRole(Service):
             )
         except (scored.CorruptBlock, paired_wire.CorruptPaired) as error:
             self.metrics.count_corrupt()
-            log.error("%s Its rows are missing from the statistics.", error)
+            self._corrupt.say(f"{error} Its rows are missing from the statistics.")
             return None
 
     # The second readings.

@@ -40,6 +40,9 @@ class WatchMetrics(PipelineMetrics):
         ).labels(pipeline)
         self._bad_time = self._counter("penstock_bad_time_rows", "Rows dated too far in the future.").labels(pipeline)
         self._labels = self._counter("penstock_labels", "Records read from the labels topic.").labels(pipeline)
+        self._unreadable_labels = self._counter(
+            "penstock_unreadable_labels", "Records of the labels topic that are no labels.", "reason"
+        )
         self._mature = self._counter(
             "penstock_mature_rows", "Scored rows whose outcome is due: labelled, silent or missing.", "outcome"
         )
@@ -97,6 +100,10 @@ class WatchMetrics(PipelineMetrics):
     def count_labels(self, records: int) -> None:
         """Records of the labels topic."""
         self._labels.inc(records)
+
+    def count_unreadable_label(self, reason: str) -> None:
+        """A record of the labels topic that is none; `reason` is the error of its rejection."""
+        self._unreadable_labels.labels(self._pipeline, reason).inc()
 
     def count_corrupt(self) -> None:
         """A record of the scored log or of the shadow scores that could not be read; its rows are in no statistics."""

@@ -9,6 +9,7 @@ from faust.types import TP
 
 from penstock.monitoring.metrics.shadow import ShadowMetrics
 from penstock.streams.control.candidates import FeaturesNotLogged
+from penstock.streams.seldom import Seldom
 from penstock.streams.shadowing.partition import Answer
 from penstock.streams.shadowing.scorer import Asked
 
@@ -23,6 +24,7 @@ class Said:
         self._unlogged: set[tuple[int, str]] = set()
         """Partitions and candidates whose features are not logged there yet."""
         self._failed: set[str] = set()
+        self._too_large = Seldom(log.error)
 
     def count(self, partition: int, record: int, answer: Answer) -> None:
         """The answer to the log's record at offset `record`."""
@@ -35,7 +37,7 @@ class Said:
             self._tell_of_failures(asked)
             self._tell_of_features(partition, record, asked)
         for error in answer.too_large:
-            log.error("%s It is missing from the comparison.", error)
+            self._too_large.say(f"{error} It is missing from the comparison.")
         self._metrics.count_too_large(len(answer.too_large))
 
     def _tell_of_failures(self, asked: Asked) -> None:

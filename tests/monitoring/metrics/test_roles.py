@@ -48,6 +48,9 @@ def test_a_watch_worker_counts_segments_labels_and_mature_rows() -> None:
     metrics.count_summary(summary)
     metrics.count_quality(Quality())
     metrics.count_corrupt()
+    for reason in ("not_json", "not_json", "missing_field"):
+        metrics.count_unreadable_label(reason)
+    assert figure(metrics, "penstock_unreadable_labels_total", reason="not_json") == 2
     assert figure(metrics, "penstock_watched_rows_total") == 510
     assert figure(metrics, "penstock_summaries_total") == 1
     assert (figure(metrics, "penstock_late_rows_total"), figure(metrics, "penstock_bad_time_rows_total")) == (2, 1)
