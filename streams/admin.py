@@ -5,7 +5,8 @@ GET /readyz    200 when a model is loaded and events are consumed, else 503 with
 GET /metrics   Prometheus
 
 With a token, all but the first two need it: `Authorization: Bearer TOKEN`. Without one the door opens on this machine
-alone; the settings see to that.
+alone; the settings see to that. The reason why a worker is not ready names brokers and topics: on any other address,
+whoever shows no token reads "not ready" and no more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from aiohttp import web
 from mode import Service
 
 from penstock.schemas.errors import PenstockError
+from penstock.streams.settings.sections import is_loopback
 
 if TYPE_CHECKING:
     from penstock.streams.settings import AdminSettings
@@ -71,6 +73,7 @@ class AdminServer(Service):
         super().__init__()
         self._host, self._port, self._metrics, self._not_ready = host, port, metrics, not_ready
         self._expected = None if token is None else f"Bearer {token}".encode()
+        self._for_this_machine = is_loopback(host)
 
     @classmethod
     def of(
@@ -102,19 +105,27 @@ class AdminServer(Service):
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._expected is not None and request.path not in OPEN_PAGES:
-            shown = request.headers.get("Authorization", "").encode(errors="replace")
-            if not hmac.compare_digest(shown, self._expected):
-                text = "This page needs the header Authorization: Bearer TOKEN, with the token of admin.token.\n"
-                return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
+        if request.path not in OPEN_PAGES and not self._knows(request):
+            text = "This page needs the header Authorization: Bearer TOKEN, with the token of admin.token.\n"
+            return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
         return await handler(request)
+
+    def _knows(self, request: web.Request) -> bool:
+        """Whether the request shows the token, where there is one."""
+        if self._expected is None:
+            return True
+        shown = request.headers.get("Authorization", "").encode(errors="replace")
+        return hmac.compare_digest(shown, self._expected)
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response(text="alive\n")
 
     async def _ready(self, request: web.Request) -> web.Response:
         reason = self._not_ready()
-        return web.Response(text="ready\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+        if reason is None:
+            return web.Response(text="ready\n")
+        told = reason if self._for_this_machine or self._knows(request) else "not ready"
+        return web.Response(status=503, text=f"{told}\n")
 
     async def _exposition(self, request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})

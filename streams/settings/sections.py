@@ -61,7 +61,8 @@ def _check_topic(name: str) -> str:
     return name
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is heard on this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -239,7 +240,7 @@ class AdminSettings(Section):
     def _check_token(self) -> AdminSettings:
         fix = "PENSTOCK_ADMIN__TOKEN keeps it out of the file; `openssl rand -hex 24` makes one."
         if self.token is None:
-            if not _is_loopback(self.host):
+            if not is_loopback(self.host):
                 expected = f"a token, as admin.host {self.host} is more than this machine"
                 raise wrong("missing", expected, key="token", fix=fix)
             return self

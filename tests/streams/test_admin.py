@@ -13,6 +13,7 @@ from penstock.streams.admin import AdminServer
 from penstock.streams.settings import AdminSettings, Settings
 
 TOKEN = "b1f0e5b0c3f94e6f"
+REASON = "Kafka at broker-7:9092 is lost: no broker answers"
 
 
 class Figures:
@@ -67,6 +68,30 @@ async def test_with_a_token_only_probes_go_without(
     headers = [] if shown is None else [("Authorization", shown)]
 
     assert await answers(session, AdminSettings(port=0, token=SecretStr(TOKEN)), path, *headers) == status
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "told"),
+    [
+        ("127.0.0.1", None, REASON),
+        ("0.0.0.0", None, "not ready"),  # noqa: S104
+        ("0.0.0.0", f"Bearer {TOKEN}x", "not ready"),  # noqa: S104
+        ("0.0.0.0", f"Bearer {TOKEN}", REASON),  # noqa: S104
+    ],
+)
+async def test_strangers_do_not_read_where_the_brokers_are(
+    session: ClientSession, host: str, shown: str | None, told: str
+) -> None:
+    settings = AdminSettings(host=host, port=0, token=SecretStr(TOKEN))
+    server = AdminServer.of(settings, "score", Figures(), lambda: REASON)
+    await server.on_start()
+    try:
+        address = server.address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        headers = {} if shown is None else {"Authorization": shown}
+        async with session.get(f"{address}/readyz", headers=headers) as answer:
+            assert (answer.status, await answer.text()) == (503, f"{told}\n")
+    finally:
+        await server.on_stop()
 
 
 TREE = {"pipeline": {"name": "p"}, "events": {"topic": "e"}, "features": {"x": {"type": "float"}}}

@@ -32,7 +32,7 @@ def test_unreadable_labels_are_counted_by_reason_and_named_once_a_minute(caplog:
         block: Any = SimpleNamespace(topic="flights.labels", partition=0, records=records)
         role._take_labels(watched, block)
 
-    comes(b"100 % wrong", b"{}", b"{", b'{"id": "a", "label": 1, "time": 7}')
+    comes(b"% wrong", b"{}", b"{", b'{"id": "a", "label": 1, "time": 7}')
     now[0] = 59
     comes(b"{}")
     now[0] = 60
