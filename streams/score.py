@@ -25,6 +25,7 @@ from penstock.schemas.json_events import JsonCodec
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.records import ModelRef
 from penstock.streams import topics
+from penstock.streams.access import outcomes
 from penstock.streams.admin import AdminServer
 from penstock.streams.brokers import Brokers
 from penstock.streams.clocks import ClockWatch, SteadyClock
@@ -103,7 +104,7 @@ class ScoreRole(Service):
         self._repeats = (
             None
             if self._exactly_once
-            else Repeats(settings.kafka, settings.topics, lambda: app.consumer._thread._consumer, self.metrics)
+            else Repeats(settings.kafka, outcomes(settings), lambda: app.consumer._thread._consumer, self.metrics)
         )
         self.trials = Trials(
             max_rows=settings.window.max_rows,

@@ -18,6 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.topics import Topic
 from penstock.streams import kafka
+from penstock.streams.access import outcomes
 from penstock.streams.settings import Settings
 from penstock.streams.settings.sections import Role
 
@@ -187,10 +188,8 @@ def used_by(settings: Settings, role: Role) -> tuple[Topic, ...]:
     used: dict[Role, tuple[Topic, ...]] = {
         "score": (
             topics.events,
-            topics.predictions,
-            topics.dead_letters,
+            *outcomes(settings),
             *([topics.scored] if settings.scored.enabled else []),
-            *([topics.review] if settings.automation.level in ("assist", "partial") else []),
         ),
         "watch": (topics.scored, topics.shadow_scores, topics.labels, topics.state, topics.summaries),
         "judge": (topics.summaries, topics.alerts, topics.decisions, topics.control, topics.state),

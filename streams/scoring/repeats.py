@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +24,7 @@ from penstock.streams.reading import last_before
 
 if TYPE_CHECKING:
     from penstock.monitoring.metrics.score import ScoreMetrics
-    from penstock.schemas.topics import Topics
+    from penstock.schemas.topics import Topic
     from penstock.streams.settings import KafkaSettings
 
 log = logging.getLogger("penstock.score")
@@ -40,11 +40,12 @@ class _Prediction(msgspec.Struct):
 class Repeats:
     """Counts what a new owner of partitions repeats. Offsets are counted, markers of transactions among them.
 
-    `client` gives the consumer of the worker's group.
+    `outputs` are the topics that this worker writes outcomes to; others it may not be allowed to read. `client` gives
+    the consumer of the worker's group.
     """
 
-    def __init__(self, kafka: KafkaSettings, topics: Topics, client: Any, metrics: ScoreMetrics) -> None:
-        self._kafka, self._topics, self._client, self._metrics = kafka, topics, client, metrics
+    def __init__(self, kafka: KafkaSettings, outputs: Sequence[Topic], client: Any, metrics: ScoreMetrics) -> None:
+        self._kafka, self._outputs, self._client, self._metrics = kafka, outputs, client, metrics
         self._noting: asyncio.Task[None] | None = None
         self._counting: set[asyncio.Task[None]] = set()
 
@@ -59,8 +60,7 @@ class Repeats:
 
     async def _note(self, assigned: Iterable[TP]) -> None:
         events = [TopicPartition(tp.topic, tp.partition) for tp in assigned]
-        outputs = (self._topics.predictions, self._topics.review, self._topics.dead_letters)
-        places = [TopicPartition(topic.name, tp.partition) for topic in outputs for tp in events]
+        places = [TopicPartition(topic.name, tp.partition) for topic in self._outputs for tp in events]
         consumer: AIOKafkaConsumer = self._client()
         try:
             async with asyncio.timeout(PATIENCE_S):
