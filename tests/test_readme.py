@@ -39,11 +39,13 @@ from penstock.schemas.records import Prediction, Stage
 from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import DAY_MS, Topic, Topics
 from penstock.streams import delivery, supervisor
+from penstock.streams.access import Access, needed
 from penstock.streams.admin import AdminServer
 from penstock.streams.cli import EXIT_CODES, app
 from penstock.streams.demo.report import Latency, Month, Report, Stretches
 from penstock.streams.demo.screen import counts_table, month_table
 from penstock.streams.settings import Settings
+from penstock.streams.settings.sections import ROLES, Role
 
 PREDICTION, EVENT = "Topics and records", "Events and features"
 
@@ -208,17 +210,51 @@ def test_what_a_consumer_keeps_is_every_prediction_once() -> None:
 
 
 def test_the_topics_are_those_of_the_table() -> None:
-    listed = [row[:6] for row in readme.table("topic", "key", "value", "partitions", "kept", "clean-up", "in use")]
+    listed = readme.table("topic", "key", "value", "partitions", "kept", "clean-up", "in use")
+    used = {topic.role for role in ROLES for each in access(role) for topic in (*each.reads, *each.writes)}
 
-    assert listed == [topic_row(topic) for topic in Topics("p", "e").table()]
+    assert listed == [topic_row(topic, used) for topic in Topics("p", "e").table()]
 
 
-def topic_row(topic: Topic) -> list[str]:
+def access(role: Role) -> list[Access]:
+    """What a role needs under each setting that matters."""
+    levels = {"full": {}, "partial": {"abstain": [0.4, 0.6]}, "assist": {}, "shadow_people": {}}
+    return [
+        needed(
+            Settings.of({
+                "pipeline": {"name": "p"}, "events": {"topic": "e"}, "features": {"x": {"type": "float"}},
+                "automation": {"level": level, **more}, "delivery": {"mode": mode}, "rollout": {"mode": acts},
+            }),
+            role,
+        )
+        for level, more in levels.items()
+        for mode in ("at_least_once", "exactly_once")
+        for acts in ("manual", "automatic")
+    ]  # fmt: skip
+
+
+def test_the_access_that_each_role_needs_is_listed() -> None:
+    columns = ("role", "reads topics", "writes topics", "reads its group", "writes transactional ids")
+    listed = {role: [set(readme.names(cell)) for cell in cells] for role, *cells in readme.table(*columns)}
+
+    assert listed == {
+        role: [
+            {topic.role for each in access(role) for topic in each.reads},
+            {topic.role for each in access(role) for topic in each.writes},
+            {f"<pipeline>.{role}"},
+            {name.replace("p.", "<pipeline>.", 1) for each in access(role) for name in each.transactions},
+        ]
+        for role in ROLES
+    }
+
+
+def topic_row(topic: Topic, used: set[str]) -> list[str]:
     kept = (
         "for ever" if topic.cleanup == "compact" or topic.retention_ms < 0 else f"{topic.retention_ms // DAY_MS} days"
     )
     partitions = str(topic.partitions or "as events")
-    return [f"`{topic.role}`", topic.key, topic.value, partitions, kept, topic.cleanup]
+    in_use = "yes" if topic.role in used else "planned"
+    return [f"`{topic.role}`", topic.key, topic.value, partitions, kept, topic.cleanup, in_use]
 
 
 def test_the_headers_of_a_dead_letter() -> None:
