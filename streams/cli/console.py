@@ -37,9 +37,12 @@ class Format(StrEnum):
 
 class TopicRole(StrEnum):
     predictions = "predictions"
+    review = "review"
     scored = "scored"
+    shadow_scores = "shadow-scores"
     dead_letters = "dead-letters"
     labels = "labels"
+    summaries = "summaries"
     control = "control"
     decisions = "decisions"
     alerts = "alerts"
@@ -146,7 +149,8 @@ def tail(
 ) -> None:
     """Show what goes through a topic, readable: time, partition-offset, content. Ctrl-C ends it.
 
-    Scored records are opened: one line per event with every feature as the model saw it.
+    Scored records are opened: one line per event with every feature as the model saw it; shadow scores, too, with what
+    each candidate says. Summaries show what they are about.
 
     Example: [bold]penstock tail scored --last 100 --no-follow[/bold]
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,9 @@ from aiokafka import ConsumerRecord
 from penstock.schemas.alerts import decode_alert
 from penstock.schemas.dead_letters import DeadLetter, NotADeadLetter
 from penstock.schemas.errors import PenstockError
+from penstock.schemas.records import REVIEW_HEADER
 from penstock.streams.console.alert_rendering import alert_line
+from penstock.streams.console.statistics_rendering import paired_line, paired_rows, summary_document, summary_line
 
 _TEXT_LIMIT = 200
 """Longer values are cut on the screen; `--json` prints them whole."""
@@ -90,9 +92,9 @@ def lines(role: str, record: ConsumerRecord) -> list[str]:
 
 def documents(role: str, record: ConsumerRecord) -> list[Any]:
     """The same for a program: one JSON document per record, or per scored row."""
-    if role == "scored":
+    if (opened := _DOCUMENTS.get(role)) is not None:
         try:
-            return _scored_rows(record)
+            return list(opened(record))
         except PenstockError as error:
             return [{"record": [record.partition, record.offset], "unreadable": str(error)}]
     document = {
@@ -176,6 +178,8 @@ def _prediction(record: ConsumerRecord) -> Iterator[str]:
         parts.append("defaulted: " + ", ".join(map(_short, found["defaulted"])))
     if found.get("fallback"):
         parts.append(f"fallback: {_short(found['fallback'])}")
+    if (reason := dict(record.headers).get(REVIEW_HEADER)) is not None:
+        parts.append(f"for review: {text_of(reason)}")
     yield "  ".join(parts)
 
 
@@ -237,6 +241,15 @@ def _scored_rows(record: ConsumerRecord) -> list[dict[str, Any]]:
     return rows
 
 
+def _summary(record: ConsumerRecord) -> Iterator[str]:
+    yield _short(summary_line(record))
+
+
+def _paired(record: ConsumerRecord) -> Iterator[str]:
+    for row in paired_rows(record):
+        yield _short(paired_line(row))
+
+
 def _short(value: Any) -> str:
     return text_of(str(value).encode(errors="backslashreplace"))
 
@@ -256,4 +269,13 @@ _LINES: dict[str, Callable[[ConsumerRecord], Iterator[str]]] = {
     "alerts": _alert,
     "dead-letters": _dead_letter,
     "scored": _scored,
+    "review": _prediction,
+    "summaries": _summary,
+    "shadow-scores": _paired,
+}
+
+_DOCUMENTS: dict[str, Callable[[ConsumerRecord], Iterable[Any]]] = {
+    "scored": _scored_rows,
+    "summaries": lambda record: [summary_document(record)],
+    "shadow-scores": paired_rows,
 }

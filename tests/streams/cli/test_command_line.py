@@ -83,7 +83,7 @@ def test_an_unknown_command_is_wrong_usage() -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("tail nope", "Invalid value for 'TOPIC': 'nope' is not one of 'predictions', 'scored',"),
+        ("tail nope", "Invalid value for 'TOPIC': 'nope' is not one of 'predictions', 'review', 'scored',"),
         ("canary start m@2 --mode nope", "Invalid value for '--mode': 'nope' is not one of 'manual', 'propose',"),
         ("experiment start e --share 2 --arm a", "Invalid value for '--share': it is '2'; expected at most 1."),
         ("experiment start e --share x --arm a", "Invalid value for '--share': it is 'x'; expected a number."),
