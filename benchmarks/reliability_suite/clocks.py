@@ -18,7 +18,7 @@ def clock_jumps(ground: Ground, mode: str, options: Options) -> Result:
     """All workers' clocks jump a day ahead, then to an hour back, then to the right time."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if library is None:
-        raise SystemExit("clock-jumps needs libfaketime: apt-get install libfaketime")
+        raise RuntimeError("clock-jumps needs libfaketime: apt-get install libfaketime")
     clock = ground.scratch / f"clock-{mode}"
     clock.write_text("+0")
     faked = {
@@ -46,7 +46,9 @@ def clock_jumps(ground: Ground, mode: str, options: Options) -> Result:
     pause_s = figures.longest_pause_s(outcome.counted.pauses, outcome.blows[-jumps].time, outcome.ended)
     more = [
         seconds("longest pause of a partition after a jump", 1, pause_s),
-        Figure("jumps that each worker told", f"{jumps}", ", ".join(map(str, told))),
+        Figure(
+            "jumps that each worker told", f"{jumps}", ", ".join(map(str, told)), all(count == jumps for count in told)
+        ),
     ]
     return result("clock-jumps", outcome, more=more)
 

@@ -8,12 +8,29 @@ from reliability_suite.stage import Outcome
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """`kept` is None where the figure depends on the machine: it is printed, and breaks no promise."""
+    """`kept` is None where nothing is asked.
+
+    One that is not `promised` depends on the machine too: where it is not reached it is marked, and counts only if the
+    run is strict.
+    """
 
     name: str
     asked: str
     seen: str
     kept: bool | None = None
+    promised: bool = True
+
+    @property
+    def mark(self) -> str:
+        """
+        >>> Figure("lost", "0", "3", kept=False).mark, Figure("pause", "≤ 1 s", "2 s", kept=False, promised=False).mark
+        ('BROKEN', 'MISSED')
+        >>> Figure("lost", "0", "0", kept=True).mark, Figure("longest stop", "–", "2 s").mark
+        ('kept', '')
+        """
+        if self.kept is None:
+            return ""
+        return "kept" if self.kept else "BROKEN" if self.promised else "MISSED"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -30,10 +47,19 @@ class Result(msgspec.Struct, frozen=True):
     figures: list[Figure]
     problems: list[str]
 
-    @property
-    def kept(self) -> bool:
-        """Whether nothing that was promised is broken."""
-        return all(figure.kept is not False for figure in self.figures)
+    def kept(self, *, strict: bool = False) -> bool:
+        """Whether nothing that was promised is broken, and nothing happened that should not; `strict`: or was late.
+
+        >>> late = Figure("pause", "≤ 1 s", "2.0 s", kept=False, promised=False)
+        >>> result = Result("kills", "exactly_once", 9, 9, 0, 0, 0, 2.0, [late], [])
+        >>> result.kept(), result.kept(strict=True)
+        (True, False)
+        >>> msgspec.structs.replace(result, figures=[], problems=["worker 0 crashed"]).kept()
+        False
+        """
+        return not self.problems and not any(
+            figure.kept is False for figure in self.figures if figure.promised or strict
+        )
 
 
 def result(scenario: str, outcome: Outcome, *, may_double: int = 0, more: list[Figure] | None = None) -> Result:
@@ -70,8 +96,20 @@ def result(scenario: str, outcome: Outcome, *, may_double: int = 0, more: list[F
     )
 
 
-def seconds(name: str, asked_s: float | None, seen_s: float) -> Figure:
-    return Figure(name, "–" if asked_s is None else f"≤ {asked_s:g} s", f"{seen_s:.1f} s")
+def failed(scenario: str, mode: str, error: Exception) -> Result:
+    """Of a scenario that did not come to its end."""
+    return Result(scenario, mode, 0, 0, 0, 0, 0, 0.0, [], [f"{type(error).__name__}: {error}"])
+
+
+def seconds(name: str, asked_s: float | None, seen_s: float, more: str = "") -> Figure:
+    """A time, which is the machine's too; `more` is what is told of it beside.
+
+    >>> seconds("longest stop", None, 2.0).kept, seconds("longest stop", 1, 2.0).kept
+    (None, False)
+    """
+    kept = None if asked_s is None else seen_s <= asked_s
+    asked = "–" if asked_s is None else f"≤ {asked_s:g} s"
+    return Figure(name, asked, f"{seen_s:.1f} s{more}", kept, promised=False)
 
 
 def told(count: int, numbers: list[int]) -> str:

@@ -109,11 +109,8 @@ def settle(stage: Stage, options: Options) -> None:
 def killed(scenario: str, outcome: Outcome, more: list[Figure]) -> Result:
     """At least once, the events of a commit interval may come again with each kill."""
     again = [figures.served_again_s(outcome.counted.pauses, blow.time, blow.partitions) for blow in outcome.blows]
-    served = Figure(
-        "killed worker's partitions served again",
-        "≤ 10 s",
-        f"{statistics.median(again):.1f} s, longest {max(again):.1f} s",
-    )
+    median = f", median {statistics.median(again):.1f} s"
+    served = seconds("killed worker's partitions served again", 10, max(again), median)
     may_double = 0
     if outcome.mode == "at_least_once":
         interval = figures.busiest(outcome.counted.written, COMMIT_INTERVAL_MS)

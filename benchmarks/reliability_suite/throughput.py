@@ -81,7 +81,13 @@ def result(rates: dict[str, list[float]], counted: list[Counted]) -> Result:
         figures=[
             Figure("lost", "0", f"{lost:,}", lost == 0),
             Figure("doubled", "0", f"{doubled:,}", doubled == 0),
-            Figure(f"exactly once / at least once, medians of {len(rates['exactly_once'])}", f"≥ {ASKED}", seen),
+            Figure(
+                f"exactly once / at least once, medians of {len(rates['exactly_once'])}",
+                f"≥ {ASKED}",
+                seen,
+                exactly >= ASKED * at_least,
+                promised=False,
+            ),
         ],
         problems=[],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reliability_suite import figures
 from reliability_suite.pipeline import ScoreWorker
-from reliability_suite.results import Figure, Result, result
+from reliability_suite.results import Figure, Result, result, seconds
 from reliability_suite.scenarios import COMMIT_INTERVAL_MS, SERVED_S, Ground, Scenario, settle
 from reliability_suite.stage import Options, Stage
 
@@ -36,7 +36,7 @@ def zombies(ground: Ground, mode: str, options: Options) -> Result:
     again = [figures.served_again_s(outcome.counted.pauses, blow.time, blow.partitions) for blow in outcome.blows]
     more = [
         Figure("sleepers that ended when they woke up", "–", f"{len(crashes)} of {len(outcome.blows)}"),
-        Figure("sleeper's partitions served again", "≤ 10 s", f"longest {max(again):.1f} s"),
+        seconds("sleeper's partitions served again", 10, max(again)),
     ]
     return result("zombies", outcome, may_double=may_double(outcome.counted.written, mode, len(again)), more=more)
 
