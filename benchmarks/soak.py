@@ -6,6 +6,9 @@ worker; a watch, a judge and a shadow worker with a candidate as large as the mo
 counts, by source offset, what is lost and what is doubled. In the end: the memory after five minutes and at the end
 (each the median of a minute's samples), what the broker's disk holds, what each role had not read, and the counts.
 
+Exits with 1 where a worker ended, an event was lost, or one was doubled exactly once. A role that grew is marked, and
+exits with 1 if the run is `--strict`; the broker's heap is Java's own affair.
+
     uv run --group benchmark benchmarks/soak.py --json soak.json
 """
 
@@ -22,7 +25,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import psutil
 from confluent_kafka import Consumer, TopicPartition
@@ -34,22 +36,19 @@ from rich.console import Console
 from rich.table import Table
 from soak_suite.samples import Sample, bytes_on_disk, held_at, sample
 from soak_suite.traffic import Counted, Counter, counting, traffic
+from soak_suite.verdicts import GROWTH, ROLES, Figures, broken, grown
 from workload import Task
 
-ROLES = ("score", "watch", "judge", "shadow")
 READ = {"watch": "scored", "judge": "summaries", "shadow": "scored"}
 """What each role reads; how far the score role is, its predictions tell."""
-GROWTH = 1.05
 SAMPLE_S = 10.0
 SETTLED_S = 300.0
 """Memory is compared with what it was after this time; in a shorter run, after half of it."""
 PATIENCE_S = 120.0
 MB = 1e6
 
-Figures = dict[str, Any]
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # with all that was started
     console = Console(stderr=True)
@@ -58,6 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table(figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    found = broken(figures)
+    for problem in found:
+        print(f"BROKEN: {problem}")
+    return 1 if found or (options.strict and grown(figures)) else 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -68,6 +71,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mode", choices=("exactly_once", "at_least_once"), default="exactly_once")
     parser.add_argument("--topic-bytes", type=int, default=1_000_000_000, help="kept per topic (default: 1 GB)")
     parser.add_argument("--directory", type=Path, help="for the broker's data (default: the system's for such things)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 also where a role's memory grew")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, with all samples, as JSON")
     options = parser.parse_args(arguments)
     if "score" not in options.roles:
@@ -235,14 +239,18 @@ def growth(samples: Sequence[Sample], settled_s: float, end_s: float, what: str)
 
 
 def print_table(figures: Figures) -> None:
-    console = Console(width=110)
+    console, too_large = Console(width=110), grown(figures)
     title = f"{figures['minutes']:g} minutes at {figures['rate']:,} events/s, {figures['mode'].replace('_', ' ')}"
     table = Table(title=title)
     settled = f"MB after {figures['settled_s']:g} s"
     for heading in ("", settled, "at the end", f"ratio (≤ {GROWTH:g})", "private", "cores", "records not read"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, of in figures["memory"].items():
-        memory = (f"{of['settled'] / MB:.1f}", f"{of['end'] / MB:.1f}", f"{of['ratio']:.3f}")
+        memory = (
+            f"{of['settled'] / MB:.1f}",
+            f"{of['end'] / MB:.1f}",
+            f"{of['ratio']:.3f}{' GREW' * (name in too_large)}",
+        )
         unread = figures["most_unread"].get(name)
         said = "–" if unread is None else f"{unread:,} at most"
         table.add_row(name, *memory, f"{of['private_ratio']:.3f}", f"{of['cores']:.2f}", said)
@@ -255,4 +263,4 @@ def print_table(figures: Figures) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

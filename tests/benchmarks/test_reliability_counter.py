@@ -24,11 +24,12 @@ from reliability_suite import counting, figures, load, results
 from reliability_suite.children import BENCHMARKS
 from reliability_suite.counter import Counter, Watch
 from reliability_suite.load import Generator, Load, bad_events, is_bad, key_of
+from soak_suite import verdicts
 
 EVENTS, BAD_EVERY = 60, 7
 
 
-@pytest.mark.parametrize("module", [counting, figures, load, results], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [counting, figures, load, results, verdicts], ids=lambda module: module.__name__)
 def test_what_the_parts_say_of_themselves_is_so(module: object) -> None:
     found = doctest.testmod(module)  # type: ignore[arg-type]
     assert found.attempted
