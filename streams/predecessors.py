@@ -4,6 +4,9 @@ A worker that is killed tells nobody. Its group misses it when its session ends,
 rebalance that begins meanwhile, as its own restart brings about, is worse: all partitions of the group wait for the
 dead one. Yet its host knows at once, for the kernel lets go of what a dead process had locked. So a member writes its
 name in the group into a file of its own that it keeps locked; a name in a file that nobody holds is a dead one's.
+
+Only the kernel that gave a lock out knows of it for certain: on a cache that hosts share, a lock may hold on its own
+host only. So each host, and each of its boots, has a folder of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import asyncio
 import fcntl
 import hashlib
 import logging
+import socket
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,6 +33,9 @@ log = logging.getLogger("penstock.transport")
 PATIENCE_S = 3.0
 """For the goodbyes at a start: without them the dead one's session ends by itself."""
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Of this kernel since it started; Linux has one."""
+
 
 class Names:
     """The names of a group's members on this host, in `directory`; one per process, and removed when it leaves."""
@@ -39,8 +46,8 @@ class Names:
 
     @classmethod
     def of(cls, kafka: Mapping[str, Any], group: str) -> Names:
-        """Below the user's cache directory, apart from those of other clusters and groups."""
-        which = f"{sorted(kafka['bootstrap_servers'])} {group}"
+        """Below the user's cache directory, apart from those of other hosts, boots, clusters and groups."""
+        which = f"{this_boot()} {sorted(kafka['bootstrap_servers'])} {group}"
         return cls(user_cache() / "members" / hashlib.sha256(which.encode()).hexdigest()[:32])
 
     def bear(self, name: str) -> None:
@@ -82,6 +89,14 @@ class Names:
             self._own = None
             path.unlink(missing_ok=True)
             file.close()
+
+
+def this_boot() -> str:
+    """Which host this is, and since which of its starts, as far as it says."""
+    boot = ""
+    with suppress(OSError):
+        boot = BOOT_ID.read_text().strip()
+    return f"{socket.gethostname()} {boot}"
 
 
 async def say_goodbye_for_the_dead(kafka: Mapping[str, Any], group: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from pipelines import Kafka, until
 
+from penstock.streams import predecessors
 from penstock.streams.embedded.testing import MakeTopics
 from penstock.streams.membership import leave, on_name
 from penstock.streams.predecessors import Names, say_goodbye_for_the_dead
@@ -58,6 +60,28 @@ def test_a_place_that_cannot_be_written_notes_nothing(tmp_path: Path) -> None:
     names.bear("somebody")
     assert names.of_the_dead() == []
     names.bear("")
+
+
+def test_on_a_cache_that_hosts_share_nobody_takes_the_living_of_another_host_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where locks hold on their own host only, as `_die` leaves them for the others here."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = {"bootstrap_servers": ["kafka:9092"]}
+    names = Names.of(options, "flights.score")
+    names.bear("living elsewhere")
+    _die(names)
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "another")
+        assert Names.of(options, "flights.score").of_the_dead() == []
+    with monkeypatch.context() as elsewhere:  # a host of the same name, as containers have it
+        (tmp_path / "boot_id").write_text("another\n")
+        elsewhere.setattr(predecessors, "BOOT_ID", tmp_path / "boot_id")
+        assert Names.of(options, "flights.score").of_the_dead() == []
+        elsewhere.setattr(predecessors, "BOOT_ID", tmp_path / "none")
+        assert Names.of(options, "flights.score").of_the_dead() == []
+    assert Names.of(options, "flights.score").of_the_dead() == ["living elsewhere"]
 
 
 @pytest.mark.kafka
