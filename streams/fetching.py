@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -60,7 +60,7 @@ class LeanRecords(PartitionRecords):
     """
 
     _stretches: Iterator[list[Any]] | None = None
-    _left: Sequence[Any] = ()
+    _left: list[Any] | None = None
     _count = 1
     exhausted = False
     """There are no more."""
@@ -149,7 +149,7 @@ class FetchResults(dict[Any, Any]):
         """In place of `FetchResult.getall`, which knows no bytes; what stays is handed out next time."""
         if self._rows <= 0 or self._size <= 0 or not result.check_assignment(None) or not result.has_more():
             return []
-        taken = result._partition_records.take(self._rows, self._size)
+        taken: Records = result._partition_records.take(self._rows, self._size)
         result._update_position()
         if result._partition_records.exhausted:
             result._partition_records = None
