@@ -54,8 +54,8 @@ def summary_line(record: ConsumerRecord) -> str:
     """The same for a person."""
     found = summary_document(record)
     if "segment" not in found:
-        parts = [f"{name} {_text(value)}" for name, value in found.items() if value and name not in ("kind", "record")]
-        return "  ".join([found["kind"], *parts])
+        fields = [f"{name} {_text(value)}" for name, value in found.items() if value and name not in ("kind", "record")]
+        return "  ".join([found["kind"], *fields])
     where = f"{found['kind']}  partition {found['partition']}, segment {found['segment']}"
     where += f", part {found['part']}" if found["part"] or not found["complete"] else ""
     match found["kind"]:
