@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import signal
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers and brokers end with it
     results: list[Result] = []
     with folder(chosen.logs) as scratch:
+        keep_apart("aiokafka", scratch / "clients.log")
         for scenario in chosen.scenarios or SCENARIOS:
             for mode in ["both"] if SCENARIOS[scenario].compares else chosen.mode:
                 say(f"{scenario}, {mode.replace('_', ' ')}")
@@ -117,6 +119,14 @@ def folder(wished: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="penstock-reliability-") as scratch:
         yield Path(scratch)
+
+
+def keep_apart(logger: str, log: Path) -> None:
+    """A client that waits for a young topic's leader, or for a broker that was killed, is no news of this run."""
+    handler = logging.FileHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger(logger).addHandler(handler)
+    logging.getLogger(logger).propagate = False
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from reliability_suite.children import BENCHMARKS
 from workload import Task
 
+from penstock.streams.settings import Settings
+
 RESTART_S = 1.0
 """As `penstock up` waits before it starts a worker again."""
 STOP_S = 60.0
@@ -151,8 +153,15 @@ class Pipeline:
         self.workers = [ScoreWorker(number, self.directory, environment) for number in range(workers)]
         mine = [self.predictions] if events else [self.events, self.predictions]
         asyncio.run(self._create(mine))
-        prepare = [sys.executable, "-m", "peers.penstock_project"]
-        subprocess.run(prepare, cwd=self.directory, env=environment | self._task.environment(), check=True)
+        self._prepare(environment | self._task.environment())
+
+    def _prepare(self, environment: dict[str, str]) -> None:
+        log = self.directory / "prepare.log"
+        with log.open("wb") as out:
+            command = [sys.executable, "-m", "peers.penstock_project"]
+            done = subprocess.run(command, cwd=self.directory, env=environment, stdout=out, stderr=out)
+        if done.returncode != 0:
+            raise RuntimeError(f"no project was made:\n{log.read_text(errors='replace')[-3000:]}")
 
     @property
     def events(self) -> str:
@@ -165,6 +174,10 @@ class Pipeline:
     @property
     def dead_letters(self) -> str:
         return f"{self.name}.dead-letters"
+
+    @property
+    def commit_interval_ms(self) -> float:
+        return Settings.load(self.directory / "penstock.toml").delivery.commit_interval_ms
 
     def written_events(self) -> int:
         """Records on the events topic."""
