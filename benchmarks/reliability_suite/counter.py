@@ -136,7 +136,7 @@ class Counting:
                 if place.topic == self._watch.predictions:
                     self._counts.predictions(place.partition, *self._clear(records, with_id=True))
                 else:
-                    self._counts.dead_letters(*self._clear(records, with_id=False))
+                    self._counts.dead_letters(place.partition, *self._clear(records, with_id=False))
             self._behind = False
             for place in consumer.assignment():
                 end = consumer.last_stable_offset(place)

@@ -25,8 +25,9 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """So many outputs of a batch, first written at `time` (Unix ms), were of events that had one already."""
+    """So many outputs of a partition's batch were of events that had one already; the first came at `time`, Unix ms."""
 
+    partition: int
     time: int
     count: int
 
@@ -56,12 +57,12 @@ class Counts:
 
     >>> counts = Counts(partitions=1)
     >>> counts.predictions(0, np.array([0, 1, 1, 3]), np.array([10, 10, 20, 900]))
-    >>> counts.dead_letters(np.array([2]), np.array([900]))
+    >>> counts.dead_letters(0, np.array([2]), np.array([900]))
     >>> verdict = counts.verdict(5, bad=np.array([False, False, True, False, False]))
     >>> verdict.lost, verdict.lost_numbers, verdict.doubled, verdict.doubled_numbers, verdict.misjudged
     (1, [4], 1, [1], 0)
-    >>> counts.pauses
-    [Pause(partition=0, begun=20, ended=900)]
+    >>> counts.pauses, counts.repeats
+    ([Pause(partition=0, begun=20, ended=900)], [Repeat(partition=0, time=20, count=1)])
     """
 
     def __init__(self, partitions: int) -> None:
@@ -92,13 +93,14 @@ class Counts:
         before = np.concatenate(([self._last_number[partition]], numbers))
         self._disordered += int((numbers <= np.maximum.accumulate(before)[:-1]).sum())
         self._last_number[partition] = int(before.max())
-        self._count(numbers, times)
+        self._count(partition, numbers, times)
         buckets, counts = np.unique(times // BUCKET_MS, return_counts=True)
         self.written.update(dict(zip(buckets.tolist(), counts.tolist(), strict=True)))
 
-    def dead_letters(self, numbers: NDArray[np.int64], times: NDArray[np.int64]) -> None:
+    def dead_letters(self, partition: int, numbers: NDArray[np.int64], times: NDArray[np.int64]) -> None:
+        """Dead letters of one partition: those of its events."""
         self.lettered += len(numbers)
-        self._count(numbers, times)
+        self._count(partition, numbers, times)
         added = np.bincount(numbers)
         self._letters[: len(added)] += added.astype(np.uint8)
 
@@ -124,7 +126,7 @@ class Counts:
             doubled_numbers=np.flatnonzero(doubled)[:SHOWN].tolist(),
         )
 
-    def _count(self, numbers: NDArray[np.int64], times: NDArray[np.int64]) -> None:
+    def _count(self, partition: int, numbers: NDArray[np.int64], times: NDArray[np.int64]) -> None:
         if not len(numbers):
             return
         first, end = int(numbers.min()), int(numbers.max()) + 1
@@ -134,7 +136,9 @@ class Counts:
         fresh = int(((before == 0) & (added > 0)).sum())
         self.seen += fresh
         if fresh < len(numbers):
-            self.repeats.append(Repeat(int(times[0]), len(numbers) - fresh))
+            again = before[numbers - first] > 0
+            again[np.setdiff1d(np.arange(len(numbers)), np.unique(numbers, return_index=True)[1])] = True
+            self.repeats.append(Repeat(partition, int(times[again][0]), len(numbers) - fresh))
         np.minimum(before + added, MOST, out=before, casting="unsafe")
 
     def _note_pauses(self, partition: int, times: NDArray[np.int64]) -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from reliability_suite.counting import BUCKET_MS, Pause
+from reliability_suite.counting import BUCKET_MS, Pause, Repeat
+
+
+class Blow(NamedTuple):
+    """What was done, when (Unix ms), and which partitions it took away."""
+
+    what: str
+    time: float
+    partitions: list[int]
 
 
 def longest_pause_s(pauses: Iterable[Pause], begun: float, ended: float) -> float:
@@ -61,6 +71,36 @@ def busiest(written: Mapping[int, int], interval_ms: float) -> int:
     """
     width = max(1, round(interval_ms / BUCKET_MS))
     return max((sum(written.get(first + i, 0) for i in range(width)) for first in written), default=0)
+
+
+def repeated_after(blows: Sequence[Blow], repeats: Iterable[Repeat]) -> Counter[int]:
+    """Blow by number → outputs that came again because of it; -1: because of none.
+
+    That is the last one before that took the repeat's partition away.
+
+    >>> blows = [Blow("kill", 10, [0, 1]), Blow("kill", 20, [2])]
+    >>> sorted(repeated_after(blows, [Repeat(0, 25, 3), Repeat(2, 26, 4), Repeat(3, 30, 5)]).items())
+    [(-1, 5), (0, 3), (1, 4)]
+    """
+    found: Counter[int] = Counter()
+    for repeat in repeats:
+        guilty = [n for n, blow in enumerate(blows) if blow.time <= repeat.time and repeat.partition in blow.partitions]
+        found[guilty[-1] if guilty else -1] += repeat.count
+    return found
+
+
+def may_repeat(blows: Sequence[Blow], written: Mapping[int, int], interval_ms: float) -> list[int]:
+    """For each blow, the most predictions that were written in any interval since the one before.
+
+    >>> may_repeat([Blow("kill", 1_000, [0]), Blow("kill", 9_000, [])], {0: 5, 1: 6, 100: 7}, 2 * BUCKET_MS)
+    [11, 0]
+    """
+    begins = [0.0, *(blow.time for blow in blows)]
+    spans = [
+        {at: count for at, count in written.items() if begun <= at * BUCKET_MS < blow.time + AT_ONCE_MS}
+        for begun, blow in zip(begins, blows, strict=False)
+    ]
+    return [busiest(span, interval_ms) if blow.partitions else 0 for span, blow in zip(spans, blows, strict=True)]
 
 
 def rate(written: Mapping[int, int], warm_up: float = 0.1) -> float:

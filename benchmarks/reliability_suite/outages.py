@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from reliability_suite import figures
 from reliability_suite.results import Result, result, seconds
-from reliability_suite.scenarios import COMMIT_INTERVAL_MS, Ground, Scenario
+from reliability_suite.scenarios import Ground, Scenario
 from reliability_suite.stage import Options, Outcome, Stage
 
 from penstock.streams.embedded import EmbeddedKafka
@@ -73,16 +73,13 @@ def told(scenario: str, outcome: Outcome) -> Result:
     """
     pauses, back = outcome.counted.pauses, outcome.blows[-1]
     again = [figures.served_again_s(pauses, blow.time, blow.partitions) for blow in outcome.blows if blow.partitions]
-    may_double = 0
-    if outcome.mode == "at_least_once":
-        may_double = figures.busiest(outcome.counted.written, COMMIT_INTERVAL_MS)
     gone_s = (back.time - outcome.blows[0].time) / 1000
     more = [
         seconds("brokers were away", None, gone_s),
         seconds("from their return until all was served again", None, max(again) - gone_s),
         seconds("backlog gone after their return", None, outcome.backlog_gone_s),
     ]
-    return result(scenario, outcome, may_double=may_double, more=more)
+    return result(scenario, outcome, intervals=1, more=more)
 
 
 OUTAGES = {"brokers-lost": Scenario(brokers_lost, brokers=3), "disk-full": Scenario(disk_full)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from reliability_suite import figures
+from reliability_suite.counting import Verdict
 from reliability_suite.stage import Outcome
 
 
@@ -62,24 +63,17 @@ class Result(msgspec.Struct, frozen=True):
         )
 
 
-def result(scenario: str, outcome: Outcome, *, may_double: int = 0, more: list[Figure] | None = None) -> Result:
-    """`may_double`: so many outputs may have come again."""
+def result(scenario: str, outcome: Outcome, *, intervals: int = 0, more: list[Figure] | None = None) -> Result:
+    """`intervals`: at least once, what was written in so many commit intervals may come again with each blow."""
     verdict = outcome.counted.verdict
     assert verdict is not None
     sent = verdict.events
     promises = [
         Figure("lost", "0", told(verdict.lost, verdict.lost_numbers), verdict.lost == 0),
-        Figure(
-            "doubled",
-            f"≤ {may_double:,}",
-            told(verdict.doubled, verdict.doubled_numbers),
-            verdict.doubled <= may_double,
-        ),
+        *doubled(outcome, verdict, intervals if outcome.mode == "at_least_once" else 0),
         Figure("misjudged", "0", f"{verdict.misjudged:,}", verdict.misjudged == 0),
         Figure("events on the topic", f"{sent:,}", f"{outcome.written_events:,}", outcome.written_events == sent),
     ]
-    if outcome.mode == "at_least_once":
-        promises.append(Figure("repeats that the workers counted", f"{verdict.doubled:,}", f"{outcome.repeats:,}"))
     if outcome.mode == "exactly_once":
         promises.append(Figure("out of order", "0", f"{verdict.disordered:,}", verdict.disordered == 0))
     return Result(
@@ -94,6 +88,28 @@ def result(scenario: str, outcome: Outcome, *, may_double: int = 0, more: list[F
         figures=promises + (more or []),
         problems=outcome.problems,
     )
+
+
+def doubled(outcome: Outcome, verdict: Verdict, intervals: int) -> list[Figure]:
+    """In total, after each blow, and against what the workers themselves said they repeat."""
+    found = told(verdict.doubled, verdict.doubled_numbers)
+    if not intervals:
+        return [Figure("doubled", "0", found, verdict.doubled == 0)]
+    limits = figures.may_repeat(outcome.blows, outcome.counted.written, intervals * outcome.commit_interval_ms)
+    after = figures.repeated_after(outcome.blows, outcome.counted.repeats)
+    worst = max(range(len(limits)), key=lambda number: after[number] - limits[number])
+    return [
+        Figure("doubled", f"≤ {sum(limits):,}", found, verdict.doubled <= sum(limits)),
+        Figure("doubled by no blow", "0", f"{after[-1]:,}", after[-1] == 0),
+        Figure(
+            "doubled by each blow", f"≤ {limits[worst]:,}", f"{after[worst]:,} by blow {worst + 1}, most of all",
+            after[worst] <= limits[worst],
+        ),
+        Figure(
+            "repeats that the workers counted", f"≥ {verdict.doubled:,}", f"{outcome.repeats:,}",
+            outcome.repeats >= verdict.doubled,
+        ),
+    ]  # fmt: skip
 
 
 def failed(scenario: str, mode: str, error: Exception) -> Result:

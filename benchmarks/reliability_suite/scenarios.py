@@ -17,8 +17,6 @@ from reliability_suite.stage import Options, Outcome, Stage, under_load
 from penstock.streams.embedded import EmbeddedKafka
 
 MODES = ("exactly_once", "at_least_once")
-COMMIT_INTERVAL_MS = 250.0
-"""Penstock's default."""
 SERVED_S = 60.0
 """So long a takeover is waited for."""
 AWAY_S = 15.0
@@ -111,22 +109,7 @@ def killed(scenario: str, outcome: Outcome, more: list[Figure]) -> Result:
     again = [figures.served_again_s(outcome.counted.pauses, blow.time, blow.partitions) for blow in outcome.blows]
     median = f", median {statistics.median(again):.1f} s"
     served = seconds("killed worker's partitions served again", 10, max(again), median)
-    may_double = 0
-    if outcome.mode == "at_least_once":
-        interval = figures.busiest(outcome.counted.written, COMMIT_INTERVAL_MS)
-        may_double = interval * len(outcome.blows)
-        more = [*more, Figure("doubled per kill", f"≤ {interval:,}", f"{most_doubled(outcome):,} at most")]
-    return result(scenario, outcome, may_double=may_double, more=[*more, served])
-
-
-def most_doubled(outcome: Outcome) -> int:
-    """After one blow."""
-    times = [blow.time for blow in outcome.blows]
-    ends = [*times[1:], float("inf")]
-    return max(
-        sum(repeat.count for repeat in outcome.counted.repeats if begun <= repeat.time < ended)
-        for begun, ended in zip(times, ends, strict=True)
-    )
+    return result(scenario, outcome, intervals=1, more=[*more, served])
 
 
 def broker_loss(ground: Ground, mode: str, options: Options) -> Result:

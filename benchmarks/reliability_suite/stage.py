@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from reliability_suite.counter import Counted, Counter, Watch
+from reliability_suite.figures import Blow
 from reliability_suite.load import Generator, Load
 from reliability_suite.pipeline import Pipeline, ScoreWorker
 
@@ -41,15 +42,6 @@ class Options:
     events: int = 1_000_000
 
 
-@dataclass(frozen=True)
-class Blow:
-    """What was done, when (Unix ms), and which partitions it took away."""
-
-    what: str
-    time: float
-    partitions: list[int]
-
-
 @dataclass
 class Outcome:
     """All that was seen. Times are Unix ms."""
@@ -63,6 +55,7 @@ class Outcome:
     ended: float
     blows: list[Blow]
     backlog_gone_s: float
+    commit_interval_ms: float
     repeats: int = 0
     """Events that workers said they score again."""
     problems: list[str] = field(default_factory=list)
@@ -155,6 +148,7 @@ def under_load(pipeline: Pipeline, options: Options, mode: str, act: Callable[[S
             ended=ended,
             blows=stage.blows,
             backlog_gone_s=(ended - last) / 1000,
+            commit_interval_ms=pipeline.commit_interval_ms,
             repeats=sum(worker.repeats for worker in stage.workers),
             problems=stage.problems + [f"worker {w.number} crashed: {end}" for w in stage.workers for end in w.crashes],
         )

@@ -54,7 +54,7 @@ def test_it_counts_what_a_plain_tally_counts(batches: list[tuple[bool, list[int]
         if is_prediction:
             counts.predictions(0, np.array(numbers), times)
         else:
-            counts.dead_letters(np.array(numbers), times)
+            counts.dead_letters(0, np.array(numbers), times)
             letters |= set(numbers)
         tally.update(numbers)
 
