@@ -23,6 +23,10 @@ HANG_S = 30.0
 """Seconds on the wall after which the process is killed; the machine may be busy with others."""
 MEMORY_LIMIT = 4 << 30
 """Bytes of address space that the process may take beside what it has when it starts to read."""
+SETTLES_MB = 16.0
+"""So much memory may a target's readers take after its first batch, once: caches, and the allocator's own."""
+GROWTH_MB = 16.0
+"""So much more they may take for a million inputs."""
 _spawn = multiprocessing.get_context("spawn")
 
 Factory = Callable[[], Mapping[str, Target]]
@@ -54,6 +58,18 @@ class Tally:
         """Of resident memory since the first batch, over all processes."""
         pairs = zip(self.resident, self.resident[1:], strict=False)
         return sum(after - before for before, after in pairs if before and after) / 1e6
+
+    @property
+    def may_grow_mb(self) -> float:
+        return SETTLES_MB + GROWTH_MB * self.inputs / 1e6
+
+    @property
+    def leaks(self) -> bool:
+        """
+        >>> [Tally(1000, resident=[0, 100_000_000, end]).leaks for end in (110_000_000, 120_000_000)]
+        [False, True]
+        """
+        return self.growth_mb > self.may_grow_mb
 
 
 def targets() -> dict[str, Target]:

@@ -29,22 +29,25 @@ def test_readers_give_a_value_or_their_refusal(tmp_path: Path) -> None:
     assert sum(target["accepted"] for target in targets.values()) > 200
 
 
-def test_a_reader_that_dies_is_counted_and_the_others_inputs_are_read_all_the_same(
+def test_a_reader_that_dies_or_leaks_is_counted_and_the_others_inputs_are_read_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from fuzz_suite.running import Runner, case_of, load, save
 
-    target = crashing_reader.targets()["crashing"]
+    target, leaking = crashing_reader.targets().values()
     first = [case_of(target, 7, number)[0].value for number in range(8)]
 
     with Runner(7, crashing_reader.targets) as runner:
         *_, tally = runner.run(target, cases=8, batch=4)
+        *_, leaked = runner.run(leaking, cases=40, batch=10)
 
     found = {finding.number: finding.what for finding in tally.findings}
     assert {number for number, value in enumerate(first) if value in (b"\0", b"\1")} == set(found)
     for number, what in found.items():
         assert what.startswith("the process died: exit status -11" if first[number] == b"\0" else "KeyError")
     assert tally.accepted == 8 - len(found)
+    assert leaked.leaks, leaked.growth_mb
+    assert not tally.leaks, tally.growth_mb
     file = save(tmp_path, tally.findings[0], case_of(target, 7, tally.findings[0].number))
     assert load(file)[1][0].value == first[tally.findings[0].number]

@@ -1,4 +1,4 @@
-"""A reader of bytes that does what none may do."""
+"""Readers of bytes that do what none may do."""
 
 from __future__ import annotations
 
@@ -33,5 +33,18 @@ class Crashing:
         return 1
 
 
+class Leaking(Crashing):
+    """Keeps a MB of every input."""
+
+    name = "leaking"
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+
+    def read(self, case: Case) -> int:
+        self._kept.append(b"x" * 1_000_000)
+        return 1
+
+
 def targets() -> Mapping[str, Target]:
-    return {"crashing": Crashing()}
+    return {"crashing": Crashing(), "leaking": Leaking()}
