@@ -32,8 +32,9 @@ from aiokafka.errors import InvalidTimestampError, KafkaTimeoutError, ProducerFe
 from faust.types import TP
 from mode import Service
 
+from penstock.schemas.errors import PenstockError
 from penstock.schemas.scored import ScoredBlock
-from penstock.streams.kafka import is_refusal
+from penstock.streams.kafka import AccessRefused, is_refusal, what_was_refused
 
 IN_FLIGHT = 8
 """Groups that may wait for Kafka's confirmation at once; more would only grow memory."""
@@ -55,7 +56,7 @@ def fatal(error: BaseException) -> NoReturn:
     """End the process at once: after a failed output or a lost fence nothing more may be committed."""
     log.critical("Stopping, to go on from the last committed offset: %s", _why(error))
     sys.stderr.flush()
-    os._exit(FAILED)
+    os._exit(AccessRefused.exit_code if is_refusal(error) else FAILED)
 
 
 def _why(error: BaseException) -> str:
@@ -63,11 +64,18 @@ def _why(error: BaseException) -> str:
 
     >>> _why(ProducerFenced())
     'Another worker has its partitions now. This one stood still, or its transaction took longer than Kafka allows.'
+    >>> from aiokafka.errors import TopicAuthorizationFailedError
+    >>> print(_why(TopicAuthorizationFailedError({"flights.review"})))
+    Kafka refused to write to the topic flights.review: not authorised. Allow it in the brokers' access control lists.
     """
     if isinstance(error, ProducerFenced):
         still = "This one stood still, or its transaction took longer than Kafka allows."
         return f"Another worker has its partitions now. {still}"
-    fix = " Allow it in the brokers' access control lists." if is_refusal(error) else ""
+    if isinstance(error, PenstockError):
+        return str(error)
+    if refused := what_was_refused(error, of_the_topic="to write to the topic"):
+        return f"Kafka refused {refused}: not authorised. Allow it in the brokers' access control lists."
+    fix = ""
     if isinstance(error, InvalidTimestampError):
         fix = " Set this machine's clock, and message.timestamp.type as `penstock doctor` says."
     return f"{type(error).__name__}: {str(error).rstrip('.')}.{fix}"

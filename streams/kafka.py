@@ -228,10 +228,9 @@ def sentence(error: BaseException, kafka: KafkaSettings) -> PenstockError | None
     if isinstance(error, _AUTHENTICATION):
         fix = "Correct kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password."
         return AccessRefused(kafka.address, "our credentials", reason or type(error).__name__, fix=fix)
-    for kind, what in _AUTHORISATION.items():
-        if isinstance(error, kind):
-            fix = f"Allow it to {kafka.sasl_username or 'this client'} in the brokers' access control lists."
-            return AccessRefused(kafka.address, f"{what}{_names(error)}", "not authorised", fix=fix)
+    if what := what_was_refused(error):
+        fix = f"Allow it to {kafka.sasl_username or 'this client'} in the brokers' access control lists."
+        return AccessRefused(kafka.address, what, "not authorised", fix=fix)
     if isinstance(error, ssl.SSLError):
         fix = "Correct kafka.security_protocol, kafka.ssl_ca_file and the host names in kafka.servers."
         return _unreachable(kafka, f"TLS failed ({error.reason or error})", fix)
@@ -251,7 +250,19 @@ def sentence(error: BaseException, kafka: KafkaSettings) -> PenstockError | None
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the brokers know us, and do not let us."""
-    return isinstance(error, tuple(_AUTHORISATION))
+    return isinstance(error, (AccessRefused, *_AUTHORISATION))
+
+
+def what_was_refused(error: BaseException, *, of_the_topic: str | None = None) -> str:
+    """What the brokers do not let us do, and with what; empty where `error` says nothing of the kind.
+
+    aiokafka does not say what it wanted with a topic; who called it may (`of_the_topic`).
+    """
+    for kind, what in _AUTHORISATION.items():
+        if isinstance(error, kind):
+            told = of_the_topic if kind is errors.TopicAuthorizationFailedError else None
+            return f"{told or what}{_names(error)}"
+    return ""
 
 
 def access_refused(error: BaseException, kafka: KafkaSettings) -> AccessRefused | None:
