@@ -79,7 +79,7 @@ def test_a_run_fails_with_a_problem_and_with_a_scenario_that_breaks_off(
             raise next_one
         return next_one
 
-    monkeypatch.setattr(reliability.signal, "signal", lambda *_: None)  # this process keeps its own
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # this process keeps its own
     kind = reliability.SCENARIOS["kills"]
     monkeypatch.setitem(reliability.SCENARIOS, "kills", type(kind)(run))
     once = ["kills", "--mode", "exactly_once", "--servers", "nowhere:1", "--logs", str(tmp_path)]

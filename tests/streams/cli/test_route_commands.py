@@ -152,7 +152,7 @@ def test_why_an_event_goes_where_it_goes(project: Project) -> None:
         ("experiment start x --share 0.1 --arm blue=sum@2:much --no-check", 2, "is 'blue=sum@2:much'"),
         ("experiment start a/b --share 0.1 --arm blue=sum@2 --no-check", 2, "name of an experiment is 'a/b'"),
         ("experiment start x --share 0.1 --arm champion --arm champion:2", 2, "a variant is named twice"),
-        ("experiment start x --share 1.1 --arm champion", 2, "less than or equal to 1"),
+        ("experiment start x --share 1.1 --arm champion", 2, "it is '1.1'; expected at most 1"),
         ("experiment share nobody 0.1", 1, "there is none of that name"),
         ("explain-route c-1 --feature hour", 2, "'hour' is not F=V"),
     ],
