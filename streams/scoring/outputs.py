@@ -36,6 +36,9 @@ PREDICTION_LIMIT = 1_000_000
 _RECORD_OVERHEAD = 1024
 """Bytes that a batch and a record add to key, value and headers, at most."""
 
+_KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
+_OFFSET, _TIMESTAMP = attrgetter("offset"), attrgetter("timestamp")
+
 Records = dict[str, list[OutputRecord]]
 """Topic → the records to write to it, in order."""
 
@@ -59,12 +62,13 @@ class Sources(NamedTuple):
     @classmethod
     def of(cls, window: Window, rows: NDArray[np.intp]) -> Sources:
         records = select(window.records, window.events.accepted[rows])
+        count = len(records)
         return cls(
-            [record.key for record in records],
-            [record.headers for record in records],
-            np.fromiter(map(attrgetter("offset"), records), np.int64, len(records)),
-            np.fromiter(map(attrgetter("timestamp"), records), np.int64, len(records)),
-            np.fromiter((len(record.value or b"") for record in records), np.int32, len(records)),
+            list(map(_KEY, records)),
+            list(map(_HEADERS, records)),
+            np.fromiter(map(_OFFSET, records), np.int64, count),
+            np.fromiter(map(_TIMESTAMP, records), np.int64, count),
+            np.fromiter([len(value or b"") for value in map(_VALUE, records)], np.int32, count),
         )
 
     def prediction_headers(self, *more: Header) -> Iterable[Sequence[Header]]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from penstock.streams.fetching import FetchResults
+from penstock.streams.fetching import CheckedRecords, FetchResults
 
 PLACE = TopicPartition("events", 0)
 SIZE, COUNT = 10_000, 100
@@ -67,7 +67,7 @@ LOG = b"".join([
 def log_of(raw: bytes, assignment: Assignment) -> Any:
     """What was asked for begins within its first batch."""
     assignment.state.position = 2
-    records = PartitionRecords(PLACE, MemoryRecords(raw), [(7, 303)], 2, None, None, True, READ_COMMITTED)
+    records = PartitionRecords(PLACE, CheckedRecords(raw), [(7, 303)], 2, None, None, True, READ_COMMITTED)
     return FetchResult(PLACE, assignment=assignment, partition_records=records, backoff=0)
 
 
@@ -105,6 +105,20 @@ def test_a_damaged_batch_is_not_handed_out() -> None:
     assert not result.has_more()
 
 
+@pytest.mark.parametrize("length", [0, 1, 65_000, 65_536, 200_000])
+def test_checksums_of_all_lengths_are_checked(length: int) -> None:
+    raw = batch(0, [b"x" * length])
+    assert CheckedRecords(raw).next_checked().crc == int.from_bytes(raw[17:21], "big")
+    for place in (21, len(raw) // 2 + 15, len(raw) - 1):
+        damaged = raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
+        with pytest.raises(CorruptRecordException):
+            CheckedRecords(damaged).next_checked()
+
+
+def test_the_fetcher_makes_records_that_are_checked() -> None:
+    assert fetcher.MemoryRecords.__name__ == CheckedRecords.__name__
+
+
 def test_what_was_handed_out_is_no_garbage() -> None:
     results = FetchResults()
     results[PLACE] = fetched(Assignment())
@@ -121,7 +135,7 @@ def fetched(assignment: Assignment) -> Any:
         batch.append(offset, 0, None, b"x" * SIZE, [])
     raw = bytes(batch.build())
     assert len(raw) < SIZE
-    records = PartitionRecords(PLACE, MemoryRecords(raw), [], 0, None, None, True, 0)
+    records = PartitionRecords(PLACE, CheckedRecords(raw), [], 0, None, None, True, 0)
     return FetchResult(PLACE, assignment=assignment, partition_records=records, backoff=0)
 
 
