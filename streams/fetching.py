@@ -16,7 +16,7 @@ from typing import Any
 
 import google_crc32c
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import fetcher as driver
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
@@ -30,7 +30,7 @@ RESPONSE_BYTES = 16 << 20
 """Of one broker's answer, which is in memory three times while it is read."""
 
 _STRETCH, _STRETCH_BYTES = 128, 64 << 10
-"""Records, and about so many bytes, that are unpacked together."""
+"""Records, and about so many bytes, that are unpacked together: what does not fit any more waits for its turn."""
 
 _LENGTH, _HEAD, _CHECKED = 8, 12, 21
 """Of a record batch: where its length stands, what the length counts from, and what the checksum does."""
@@ -87,7 +87,7 @@ class CheckedRecords(MemoryRecords):
         return batch
 
 
-fetcher.MemoryRecords = CheckedRecords  # the fetcher wraps in it what a broker answers
+driver.MemoryRecords = CheckedRecords  # the fetcher wraps in it what a broker answers
 
 
 class LeanRecords(PartitionRecords):
@@ -112,7 +112,7 @@ class LeanRecords(PartitionRecords):
             self._stretches = self._unpack_stretches()
         taken = Records()
         while taken.size < size and (room := rows - len(taken)) > 0:
-            stretch = self._left or next(self._stretches, None)
+            stretch: list[Any] | None = self._left or next(self._stretches, None)
             if stretch is None:
                 self.exhausted = True
                 break
@@ -181,7 +181,7 @@ class FetchResults(dict[Any, Any]):
             result.getall = partial(self._unpack, weakref.proxy(result))
         super().__setitem__(tp, result)
 
-    def _unpack(self, result: Any, max_records: int | None = None) -> list[Any]:
+    def _unpack(self, result: Any, max_records: int | None = None) -> Sequence[Any]:
         """In place of `FetchResult.getall`, which knows no bytes; what stays is handed out next time."""
         if self._rows <= 0 or self._size <= 0 or not result.check_assignment(None) or not result.has_more():
             return []

@@ -52,7 +52,7 @@ def _joinable(blocks: Sequence[ScoredBlock]) -> Iterator[list[ScoredBlock]]:
 
 def _most_bytes(block: ScoredBlock) -> int:
     """No fewer than the record takes."""
-    strings = 4 * sum(map(len, block.ids)) + sum(len(key or b"") for key in block.keys)
+    strings = 4 * sum(map(len, block.ids)) + sum(map(len, filter(None, block.keys)))
     columns = block.columns
     values = 4 * sum(len(value) for category in columns.categories for value in category.values)
     arrays = columns.floats.nbytes + columns.integers.nbytes + block.ages.nbytes + block.defaulted.nbytes
