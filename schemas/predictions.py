@@ -90,7 +90,7 @@ class PredictionEncoder:
         score: Floats,
         scores: Floats | None,
         event_times: NDArray[np.int64],
-        partition: int,
+        partition: int | Sequence[int],
         offsets: NDArray[np.int64],
         defaulted: NDArray[np.bool_] | None = None,
     ) -> list[bytes]:
@@ -104,7 +104,7 @@ class PredictionEncoder:
             score: [rows] float32, finite
             scores: [rows, outputs] float32, finite; None where the models have one output
             event_times: [rows] int64 Unix ms
-            partition: of the events topic.
+            partition: of the events topic; or [rows], where rows come of several.
             offsets: [rows] int64
             defaulted: [rows, features] bool: which values were missing, stale or malformed; None: none
 
@@ -127,13 +127,14 @@ class PredictionEncoder:
         endings = [f',"fallback":{_json(one.fallback)}}}' for one in answered]
         if rows <= _FEW:
             which = [0] * rows if codes is None else codes.tolist()
+            partitions = [partition] * rows if isinstance(partition, int) else partition
             return self._row_by_row(
-                ids, score, scores, event_times, partition, offsets, defaulted,
+                ids, score, scores, event_times, partitions, offsets, defaulted,
                 [origins[code] for code in which], [endings[code] for code in which],
             )  # fmt: skip
         pieces: list[Any] = [
             '{"id":', *_strings(ids), ',"score":', _numbers(score), _chosen(origins, codes), _numbers(event_times),
-            f',"source":{{"partition":{partition},"offset":', _numbers(offsets), '},"scores":',
+            ',"source":{"partition":', _of_each(partition), ',"offset":', _numbers(offsets), '},"scores":',
             *_lists(scores), ',"defaulted":', self._defaulted(defaulted), _chosen(endings, codes),
         ]  # fmt: skip
         texts: list[bytes] = _join(pieces).cast(pa.binary()).to_pylist()
@@ -145,7 +146,7 @@ class PredictionEncoder:
         score: Floats,
         scores: Floats | None,
         event_times: NDArray[np.int64],
-        partition: int,
+        partitions: Sequence[int],
         offsets: NDArray[np.int64],
         defaulted: NDArray[np.bool_] | None,
         origins: Sequence[str],
@@ -158,11 +159,11 @@ class PredictionEncoder:
         if defaulted is not None and defaulted.any():
             masks = [self._names(mask) for mask in defaulted]
         numbers, times = _numbers(score).to_pylist(), event_times.tolist()
-        rows = zip(ids, numbers, times, offsets.tolist(), vectors, masks, origins, endings, strict=True)
+        rows = zip(ids, numbers, times, partitions, offsets.tolist(), vectors, masks, origins, endings, strict=True)
         return [
             f'{{"id":{_json(name)},"score":{number}{origin}{time},"source":{{"partition":{partition},'
             f'"offset":{offset}}},"scores":{vector},"defaulted":{mask}{ending}'.encode()
-            for name, number, time, offset, vector, mask, origin, ending in rows
+            for name, number, time, partition, offset, vector, mask, origin, ending in rows
         ]
 
     def _defaulted(self, defaulted: NDArray[np.bool_] | None) -> Any:
@@ -203,6 +204,10 @@ def _join(pieces: list[Any]) -> Any:
 def _chosen(texts: Sequence[str], codes: NDArray[np.int32] | None) -> Any:
     """The text of each row, or the one of all."""
     return texts[0] if codes is None else pa.array(texts, pa.string()).take(pa.array(codes))
+
+
+def _of_each(partition: int | Sequence[int]) -> Any:
+    return str(partition) if isinstance(partition, int) else _numbers(np.asarray(partition))
 
 
 def _json(value: object) -> str:

@@ -38,6 +38,9 @@ _RECORD_OVERHEAD = 1024
 
 _KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 _OFFSET, _TIMESTAMP = attrgetter("offset"), attrgetter("timestamp")
+FEW_ROWS = 256
+"""The predictions of a window that has no more are encoded in one go, whatever partitions they go to: for a few rows of
+each, what is the same for all rows costs more than they do."""
 
 Records = dict[str, list[OutputRecord]]
 """Topic → the records to write to it, in order."""
@@ -71,10 +74,27 @@ class Sources(NamedTuple):
             np.fromiter([len(value or b"") for value in map(_VALUE, records)], np.int32, count),
         )
 
+    def between(self, first: int, last: int) -> Sources:
+        """Rows [first, last) of these."""
+        return Sources(
+            self.keys[first:last],
+            self.headers[first:last],
+            self.offsets[first:last],
+            self.timestamps[first:last],
+            self.sizes[first:last],
+        )
+
     def prediction_headers(self, *more: Header) -> Iterable[Sequence[Header]]:
         """The event's own, then the schema. Mostly events have none: then all share one list."""
         plain = [PREDICTION_SCHEMA, *more]
         return [[*own, *plain] for own in self.headers] if any(self.headers) else repeat(plain)
+
+
+class Encoded(NamedTuple):
+    """The predictions of all rows of a window, and where they come from."""
+
+    sources: Sources
+    values: list[bytes]
 
 
 class OutputEncoder:
@@ -118,7 +138,9 @@ class OutputEncoder:
         """What to write for each run of the window, in the order of its events."""
         with self._metrics.stage("encode"):
             unscored = _unscored(window, discreet=self._letter_key is not None)
-            made = [self._outputs_of(run, window, window.dead + unscored) for run in window.runs]
+            rejected = window.dead + unscored
+            encoded = self._all_at_once(window) if not rejected else None
+            made = [self._outputs_of(run, window, rejected, encoded) for run in window.runs]
         ended = [(bad.stage, bad.error) for _, dead in made for bad in dead]
         withheld = not self._automation.publishes
         if self._automation.reviews:
@@ -127,17 +149,30 @@ class OutputEncoder:
         self._metrics.count_window(rows=len(window.records) - len(ended), dead_letters=ended, withheld=withheld)
         return [outputs for outputs, _ in made]
 
-    def _outputs_of(self, run: Run, window: Window, rejected: Sequence[Rejection]) -> tuple[Made, list[Rejection]]:
+    def _all_at_once(self, window: Window) -> Encoded | None:
+        if len(window.runs) == 1 or not 0 < window.rows <= FEW_ROWS or not self._automation.publishes:
+            return None
+        rows = np.arange(window.rows)
+        sources = Sources.of(window, rows)
+        partitions = [run.partition for run in window.runs for _ in range(run.start, run.stop)]
+        return Encoded(sources, self._values(window, rows, sources, partitions))
+
+    def _outputs_of(
+        self, run: Run, window: Window, rejected: Sequence[Rejection], encoded: Encoded | None
+    ) -> tuple[Made, list[Rejection]]:
         dead = [bad for bad in rejected if run.start <= bad.position < run.stop]
         first, last = np.searchsorted(window.events.accepted, (run.start, run.stop)).tolist()
         rows = _but(np.arange(first, last), window, dead)
         records: Records = {}
         scored: ScoredBlock | None = None
         while len(rows):
-            sources = Sources.of(window, rows)
+            whole = encoded if len(rows) == last - first else None
+            sources = Sources.of(window, rows) if whole is None else whole.sources.between(first, last)
             too_large: list[Rejection] = []
             if self._automation.publishes:
-                records, too_large = self._predictions(run, window, rows, sources)
+                values = None if whole is None else whole.values[first:last]
+                values = values or self._values(window, rows, sources, run.partition)
+                records, too_large = self._predictions(window, rows, sources, values)
             if not too_large and self.log is not None:
                 scored, too_large = self._scored(self.log, run, window, rows, sources)
             if not too_large:
@@ -148,12 +183,11 @@ class OutputEncoder:
         records[self._topics.dead_letters.name] = [self._dead_letter(run, window, bad) for bad in dead]
         return Made(records, scored), dead
 
-    def _predictions(
-        self, run: Run, window: Window, rows: NDArray[np.intp], sources: Sources
-    ) -> tuple[Records, list[Rejection]]:
-        """By topic: those to act on, and those for people to review."""
+    def _values(
+        self, window: Window, rows: NDArray[np.intp], sources: Sources, partition: int | Sequence[int]
+    ) -> list[bytes]:
         events, scores = window.events, _scores(window)
-        values = self._encoder.encode_mixed(
+        return self._encoder.encode_mixed(
             window.answered,
             None if window.codes is None else window.codes[rows],
             window.revision,
@@ -161,10 +195,16 @@ class OutputEncoder:
             score=scores.score[rows],
             scores=None if scores.scores is None else scores.scores[rows],
             event_times=events.times[rows],
-            partition=run.partition,
+            partition=partition,
             offsets=sources.offsets,
             defaulted=window.defaulted[rows],
         )
+
+    def _predictions(
+        self, window: Window, rows: NDArray[np.intp], sources: Sources, values: list[bytes]
+    ) -> tuple[Records, list[Rejection]]:
+        """By topic: those to act on, and those for people to review."""
+        events = window.events
         headers = sources.prediction_headers()
         records: list[OutputRecord] = list(zip(sources.keys, values, headers, strict=False))
         if not isinstance(headers, repeat) or max(map(len, values)) > PREDICTION_LIMIT // 2:
@@ -181,7 +221,7 @@ class OutputEncoder:
             ]
             if too_large:
                 return {}, too_large
-        return self._divided(records, scores.score[rows]), []
+        return self._divided(records, _scores(window).score[rows]), []
 
     def _divided(self, records: list[OutputRecord], score: Floats) -> Records:
         if not self._automation.reviews:

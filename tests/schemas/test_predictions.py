@@ -94,6 +94,23 @@ def test_rows_of_several_models_are_those_of_each(
         assert [mixed[row] for row in rows] == [alone[row] for row in rows]
 
 
+@pytest.mark.parametrize("repeat", [1, 20])
+def test_rows_of_several_partitions_are_those_of_each(repeat: int) -> None:
+    partitions = [0, 7, 7, 12] * repeat
+    rows = len(partitions)
+    columns: dict[str, Any] = {
+        "ids": [f"e{row}" for row in range(rows)],
+        "score": np.linspace(0, 1, rows, dtype=np.float32),
+        "scores": None,
+        "event_times": np.arange(rows),
+        "offsets": np.arange(rows),
+    }
+    encoder, answered = PredictionEncoder(()), (Answered("champion", ModelRef("m", 1)),)
+    together = encoder.encode_mixed(answered, None, 1, **columns, partition=partitions)
+    for row, partition in enumerate(partitions):
+        assert together[row] == encoder.encode_mixed(answered, None, 1, **columns, partition=partition)[row]
+
+
 def one(score: float, id: str = "a") -> bytes:
     [value] = PredictionEncoder(()).encode(
         ModelRef("m", 1), "champion", 1, ids=[id], score=np.array([score], np.float32), scores=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,34 @@ async def test_an_event_that_fails_is_kept_as_it_came(value: bytes | None, stage
 
 async def test_an_event_whose_prediction_no_record_holds_is_kept_as_it_came() -> None:
     await check(Record(b'{"id": "a", "x": 1}', 101, headers=[("h", b"x" * 1_048_000)]), "encode", "too_large")
+
+
+@pytest.mark.parametrize("wrong", [b'{"id": "c", "x": 4}', b'{"id": "c", "x": 13}'], ids=["all good", "one fails"])
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_window_of_several_partitions_becomes_what_each_alone_does(
+    wrong: bytes, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [b'{"id": "a", "x": 1}', b'{"id": "b", "x": 2}', wrong, b'{"id": "d", "x": 3}']
+    headers = [[("h", b"x" * 1_048_000)] if large and offset == 3 else [] for offset in range(4)]
+    records = [Record(value, offset, headers=headers[offset]) for offset, value in enumerate(values)]
+    metrics, inference = ScoreMetrics("test"), Inference()
+    scoring = Scoring(
+        codec=JsonCodec(CATALOGUE.event_schema(id="id")), catalogue=CATALOGUE, store=Planes(), metrics=metrics
+    )
+    answering = Answering(inference, metrics, age_s=SteadyClock().age_s)
+    window = await scoring.prepare([Run("events", 3, 0, 1), Run("events", 5, 1, 3), Run("events", 6, 3, 4)], records)
+    window = await answering.answer(window, serving(control(1), Model(CHAMPION_1, doubled)))
+    inference.shutdown()
+
+    together = OutputEncoder(CATALOGUE, TOPICS, metrics).encode(window)
+    monkeypatch.setattr("penstock.streams.scoring.outputs.FEW_ROWS", 0)
+    alone = OutputEncoder(CATALOGUE, TOPICS, metrics).encode(window)
+    name = TOPICS.predictions.name
+    assert [made.records.get(name) for made in together] == [made.records.get(name) for made in alone]
+    sources = [json.loads(value or b"")["source"] for made in together for _, value, _ in made.records.get(name, [])]
+    assert {"partition": 3, "offset": 0} in sources
+    assert {"partition": 5, "offset": 1} in sources
+    assert [len(made.records[TOPICS.dead_letters.name]) for made in together] == [0, int(b"13" in wrong), int(large)]
 
 
 async def check(bad: Record, stage: str, error: str) -> None:
