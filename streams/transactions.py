@@ -2,10 +2,14 @@
 
 The order is that of `penstock.streams.delivery`; here its first three steps are one.
 
-An event is seen when its transaction ends, so its latency is that of a whole transaction. Nothing waits in line that
-need not: the log's partition and the group join the transaction at its beginning, while its first outputs are made; at
-its end the offset travels with the last rows of the log; and a transaction lasts no longer than keeps commits a small
-part of the time, so that it is short while there is little to do and long under load.
+An event is seen when its transaction ends, so its latency is that of a whole transaction. What can be done at its
+beginning is not left for its end: the log's partition and the offsets join it with its first outputs; the offset that
+joins is replaced by the last one. And a transaction lasts no longer than keeps commits a small part of the time: it is
+short while there is little to do, and long under load.
+
+One thing at a time: a broker asks the coordinator whether a producer's transaction has a partition when it is first
+written to, the offsets' partition, too. Where two such questions of one transaction meet, the first is refused, and
+aiokafka tries again after 100 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +22,6 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer import sender
-from aiokafka.producer.transaction_manager import TransactionManager
 from faust.types import TP
 from mode import Service
 
@@ -123,7 +126,6 @@ class _Lane:
 
     async def start(self, transaction_s: float) -> None:
         await self.producer.start()  # InitProducerId: fences the former owner and ends its open transaction
-        join_early(self.producer, self.group)
         self._pace = Pace(transaction_s)
         self._waiting: asyncio.Queue[Outputs | _Alone] = asyncio.Queue(IN_FLIGHT)
         self._task = asyncio.create_task(self._run())
@@ -164,16 +166,21 @@ class _Lane:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._pace.transaction_s
         taken, confirmations = [first], await self._begin(first)
-        alone: _Alone | None = None
-        while loop.time() < deadline:
-            following = await self._next(deadline)
-            if not isinstance(following, Outputs):
-                alone = following
-                break
-            taken.append(following)
-            confirmations += await send_all(self.producer, following)
-        ended = loop.time()
-        await self._commit(taken, confirmations)
+        joined = asyncio.create_task(self._join(first, confirmations[:]))
+        try:
+            alone: _Alone | None = None
+            while loop.time() < deadline:
+                following = await self._next(deadline)
+                if not isinstance(following, Outputs):
+                    alone = following
+                    break
+                taken.append(following)
+                confirmations += await send_all(self.producer, following)
+            ended = loop.time()
+            await joined
+            await self._commit(taken, confirmations, joined_with=first.next_offset)
+        finally:
+            joined.cancel()
         self._pace.committed(loop.time() - ended)
         return alone
 
@@ -184,6 +191,11 @@ class _Lane:
             self.producer._txn_manager.maybe_add_partition_to_txn(place)
         return await send_all(self.producer, first)
 
+    async def _join(self, first: Outputs, confirmations: list[asyncio.Future[Any]]) -> None:
+        """The offsets join when the first outputs have; the last one then takes a single answer."""
+        await asyncio.gather(*confirmations)
+        await self._send_offset(first.next_offset)
+
     async def _next(self, deadline: float) -> Outputs | _Alone | None:
         """What comes before `deadline`."""
         try:
@@ -193,18 +205,38 @@ class _Lane:
             return None
 
     async def _transact_alone(self, alone: _Alone) -> None:
-        await self._commit([alone.outputs], await self._begin(alone.outputs), alone.note)
+        confirmations = await self._begin(alone.outputs)
+        await self._commit([alone.outputs], confirmations, note=alone.note)
         alone.committed.set_result(True)
 
-    async def _commit(self, taken: list[Outputs], confirmations: list[asyncio.Future[Any]], note: str = "") -> None:
-        """The end of a transaction: the rows of the scored log, which were gathered until now, and the offset."""
+    async def _commit(
+        self,
+        taken: list[Outputs],
+        confirmations: list[asyncio.Future[Any]],
+        *,
+        joined_with: int | None = None,
+        note: str = "",
+    ) -> None:
+        """The end of a transaction: the rows of the scored log, which were gathered until now, and the offset.
+
+        joined_with   the offset that the transaction has already; None: the offsets have not joined it yet
+        """
         confirmations += await self._write_log([outputs.scored for outputs in taken if outputs.scored is not None])
         last = taken[-1].next_offset
-        offset = {TopicPartition(self.tp.topic, self.tp.partition): (last, note) if note else last}
-        await asyncio.gather(*confirmations, self.producer.send_offsets_to_transaction(offset, self.group))
+        if joined_with is None:
+            await asyncio.gather(*confirmations)
+            await self._send_offset(last, note)
+        elif joined_with == last:
+            await asyncio.gather(*confirmations)
+        else:
+            await asyncio.gather(*confirmations, self._send_offset(last))
         await self.producer.commit_transaction()
         for outputs in taken:
             outputs.acknowledge()
+
+    async def _send_offset(self, offset: int, note: str = "") -> None:
+        place = TopicPartition(self.tp.topic, self.tp.partition)
+        await self.producer.send_offsets_to_transaction({place: (offset, note) if note else offset}, self.group)
 
     async def _write_log(self, blocks: list[ScoredBlock]) -> list[asyncio.Future[Any]]:
         if self.log is None or not blocks:
@@ -249,21 +281,3 @@ class Pace:
     def committed(self, took_s: float) -> None:
         """A commit took so long; smoothed."""
         self._commit_s = took_s if self._commit_s < 0 else 0.8 * self._commit_s + 0.2 * took_s
-
-
-class _EarlyGroup(TransactionManager):
-    """The group joins a transaction as soon as a partition has; aiokafka waits for its offsets."""
-
-    joining: str
-
-    def consumer_group_to_add(self) -> str | None:
-        if self._txn_consumer_group is not None or not self._txn_partitions or not self.is_in_transaction():
-            group: str | None = super().consumer_group_to_add()
-            return group
-        return self.joining
-
-
-def join_early(producer: AIOKafkaProducer, group: str) -> None:
-    """Let `group` join each transaction of a started producer at its beginning: at its end nobody waits for that."""
-    producer._txn_manager.__class__ = _EarlyGroup
-    producer._txn_manager.joining = group
