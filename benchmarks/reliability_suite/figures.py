@@ -10,11 +10,12 @@ from reliability_suite.counting import BUCKET_MS, Pause, Repeat
 
 
 class Blow(NamedTuple):
-    """What was done, when (Unix ms), and which partitions it took away."""
+    """What was done, when (Unix ms), and which partitions it took away; `in_order`: from a worker that finished."""
 
     what: str
     time: float
     partitions: list[int]
+    in_order: bool = False
 
 
 def longest_pause_s(pauses: Iterable[Pause], begun: float, ended: float) -> float:
@@ -90,17 +91,21 @@ def repeated_after(blows: Sequence[Blow], repeats: Iterable[Repeat]) -> Counter[
 
 
 def may_repeat(blows: Sequence[Blow], written: Mapping[int, int], interval_ms: float) -> list[int]:
-    """For each blow, the most predictions that were written in any interval since the one before.
+    """For each blow, the most predictions that were written in any interval since the one before; 0: it took nothing.
 
-    >>> may_repeat([Blow("kill", 1_000, [0]), Blow("kill", 9_000, [])], {0: 5, 1: 6, 100: 7}, 2 * BUCKET_MS)
-    [11, 0]
+    >>> blows = [Blow("kill", 1_000, [0]), Blow("kill", 9_000, []), Blow("stop", 9_500, [1], in_order=True)]
+    >>> may_repeat(blows, {0: 5, 1: 6, 100: 7}, 2 * BUCKET_MS)
+    [11, 0, 0]
     """
     begins = [0.0, *(blow.time for blow in blows)]
     spans = [
         {at: count for at, count in written.items() if begun <= at * BUCKET_MS < blow.time + AT_ONCE_MS}
         for begun, blow in zip(begins, blows, strict=False)
     ]
-    return [busiest(span, interval_ms) if blow.partitions else 0 for span, blow in zip(spans, blows, strict=True)]
+    return [
+        busiest(span, interval_ms) if blow.partitions and not blow.in_order else 0
+        for span, blow in zip(spans, blows, strict=True)
+    ]
 
 
 def rate(written: Mapping[int, int], warm_up: float = 0.1) -> float:

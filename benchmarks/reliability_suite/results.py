@@ -98,11 +98,13 @@ def doubled(outcome: Outcome, verdict: Verdict, intervals: int) -> list[Figure]:
     limits = figures.may_repeat(outcome.blows, outcome.counted.written, intervals * outcome.commit_interval_ms)
     after = figures.repeated_after(outcome.blows, outcome.counted.repeats)
     worst = max(range(len(limits)), key=lambda number: after[number] - limits[number])
+    mean = sum(after.values()) / max(1, sum(limit > 0 for limit in limits))
     return [
         Figure("doubled", f"≤ {sum(limits):,}", found, verdict.doubled <= sum(limits)),
         Figure("doubled by no blow", "0", f"{after[-1]:,}", after[-1] == 0),
         Figure(
-            "doubled by each blow", f"≤ {limits[worst]:,}", f"{after[worst]:,} by blow {worst + 1}, most of all",
+            "doubled by each blow", f"≤ {limits[worst]:,}",
+            f"{after[worst]:,} by blow {worst + 1}; mean {mean:,.0f}: {mean / outcome.rate:.2f} s of load",
             after[worst] <= limits[worst],
         ),
         Figure(

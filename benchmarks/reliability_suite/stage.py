@@ -100,14 +100,14 @@ class Stage:
 
     def stop(self, worker: ScoreWorker) -> float:
         """SIGTERM; the seconds until it had stopped."""
-        self.blow(f"SIGTERM of worker {worker.number}", worker.owns)
+        self.blow(f"SIGTERM of worker {worker.number}", worker.owns, in_order=True)
         code, took_s = worker.stop()
         if code != 0:
             self.problems.append(f"worker {worker.number} ended with {code}, {took_s:.1f} s after SIGTERM")
         return took_s
 
-    def blow(self, what: str, partitions: list[int]) -> None:
-        self.blows.append(Blow(what, time.time() * 1000, partitions))
+    def blow(self, what: str, partitions: list[int], *, in_order: bool = False) -> None:
+        self.blows.append(Blow(what, time.time() * 1000, partitions, in_order))
         say(f"  {what}, which served {partitions}; backlog {self.backlog:,}")
 
     def serves(self, since_ms: float) -> bool:

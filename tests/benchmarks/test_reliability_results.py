@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -30,9 +31,17 @@ def outcome(*, repeats: dict[int, int], said: int, mode: str = "at_least_once") 
         counts.predictions(0, numbers, np.append(numbers[: number + 1 - begun], [number] * again) * EVERY_MS)
         begun = number + 1
     counted = Counted(
-        EVENTS, EVENTS, 0, [EVENTS * EVERY_MS], True, 0.0, counts.pauses, counts.repeats, dict(counts.written),
-        counts.verdict(EVENTS, np.zeros(EVENTS, bool)),
-    )  # fmt: skip
+        seen=EVENTS,
+        predictions=EVENTS,
+        dead_letters=0,
+        times=[EVENTS * EVERY_MS],
+        at_end=True,
+        cpu_s=0.0,
+        pauses=counts.pauses,
+        repeats=counts.repeats,
+        written=dict(counts.written),
+        verdict=counts.verdict(EVENTS, np.zeros(EVENTS, bool)),
+    )
     return Outcome(mode, 100, 1, counted, EVENTS, 0.0, 20_000.0, KILLS, 1.0, INTERVAL_MS, repeats=said)
 
 
@@ -79,7 +88,7 @@ def test_a_run_fails_with_a_problem_and_with_a_scenario_that_breaks_off(
             raise next_one
         return next_one
 
-    monkeypatch.setattr("signal.signal", lambda *_: None)  # this process keeps its own
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own
     kind = reliability.SCENARIOS["kills"]
     monkeypatch.setitem(reliability.SCENARIOS, "kills", type(kind)(run))
     once = ["kills", "--mode", "exactly_once", "--servers", "nowhere:1", "--logs", str(tmp_path)]
