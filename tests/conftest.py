@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ from penstock.streams.embedded.testing import Kafka, MakeTopics
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")  # how busy the machine is decides nothing
+
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if (
+        signal.getsignal(number) is signal.SIG_IGN
+    ):  # as under nohup, or in a script's background: children would ignore it
+        signal.signal(number, usual)
 
 KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"  # Apache Kafka 4.1
 REDIS_IMAGE = "redis:8.2"

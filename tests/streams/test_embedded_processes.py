@@ -30,11 +30,10 @@ pytestmark = pytest.mark.redis
 DEADLINE_S = 60.0
 
 PARENT = """
-import os, signal, sys, time
+import os, sys, time
 from pathlib import Path
 from penstock.streams.embedded import EmbeddedRedis
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 with EmbeddedRedis(Path(sys.argv[1])) as server:
     child = {child}
     print(server.pid, server.url, child, flush=True)
