@@ -25,10 +25,9 @@ from penstock.streams.embedded.testing import Kafka, MakeTopics
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")  # how busy the machine is decides nothing
 
+# Under nohup, or in a script's background, these are ignored; the processes that tests start would ignore them, too.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if (
-        signal.getsignal(number) is signal.SIG_IGN
-    ):  # as under nohup, or in a script's background: children would ignore it
+    if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
 
 KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"  # Apache Kafka 4.1
