@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.redis
 
 SERVER = shutil.which("redis-server") or shutil.which("redis-check-rdb")
 PASSWORD = "a secret"
-PLANE = {"seats": 189, "_ts": 5000}
+PLANE: dict[Any, Any] = {"seats": 189, "_ts": 5000}
 CATALOGUE = Catalogue(
     features=(Feature("seats", FeatureType("float"), entity="plane", missing="nan"),),
     entity_keys={"plane": ("plane", KeyTemplate.parse("{tail}"))},
