@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from penstock.schemas import arrow_columns
 from penstock.schemas.checksums import Header, damage, seal
-from penstock.schemas.columns import Category, Columns, Floats, Layout
+from penstock.schemas.columns import Category, Columns, Floats
 from penstock.schemas.errors import PenstockError
 from penstock.schemas.paired import CandidateScores, PairedBlock
 from penstock.schemas.records import PAIRED_SCHEMA
@@ -230,7 +230,7 @@ def _write(block: PairedBlock) -> bytes:
 def _read(value: bytes) -> PairedBlock:
     batch = arrow_columns.read(value)
     about = msgspec.json.decode(batch.schema.metadata[_METADATA], type=_Metadata)
-    layout = Layout(tuple(about.floats), tuple(about.integers), tuple(about.categories), tuple(about.vectors))
+    layout = arrow_columns.layout(about)
 
     def numbers(name: str, dtype: type[np.generic] = np.int64) -> NDArray[Any]:
         return arrow_columns.numbers(batch, name, dtype)

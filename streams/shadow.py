@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -218,30 +218,35 @@ class ShadowRole(Service):
             one.next = block.next_offset
             one.lag.took(one.next, block.records[-1].timestamp)
             return
-        for record in block.records:
-            answer = await self._ask(one, record)
+        records = block.records
+        while records:
+            answers = await self._ask(one, records)
             if self._shadowed.get(block.partition) is not one:
                 return  # given away meanwhile: whoever has it now asks again
-            if answer is not None:
-                self._tally.window(rows=answer.rows)
-                self._said.count(one.partition.partition, record.offset, answer)
-                one.partition.take(answer)
-            one.next = record.offset + 1
-            one.lag.took(one.next, record.timestamp, rows=0 if answer is None else answer.rows)
+            for record, answer in zip(records, answers, strict=False):
+                if answer is not None:
+                    self._tally.window(rows=answer.rows)
+                    self._said.count(one.partition.partition, record.offset, answer)
+                    one.partition.take(answer)
+                one.next = record.offset + 1
+                one.lag.took(one.next, record.timestamp, rows=0 if answer is None else answer.rows)
+            records = records[len(answers) :]
             if one.partition.size > WAITING_BYTES:
                 await self._checkpoint(one)
 
-    async def _ask(self, one: Shadowed, record: Any) -> Answer | None:
-        """In the thread, so that heartbeats go on however slow a candidate is. None: nobody, or nothing, to ask."""
-        scorer = self._candidates.scorer
+    async def _ask(self, one: Shadowed, records: Sequence[Any]) -> list[Answer | None]:
+        """In the thread, so that heartbeats go on however slow a candidate is: about the first of the records, as many
+        as a moment suffices for. None: nobody, or nothing, to ask.
+        """
+        scorer, partition = self._candidates.scorer, one.partition
         if scorer is None:
-            return None
+            return [None] * len(records)
 
-        def answer() -> Answer | None:
-            block = self._decoded(record, one.partition.partition)
-            return None if block is None else one.partition.answer(block, record.offset, scorer)
+        def answers() -> list[Answer | None]:
+            blocks = ((record.offset, self._decoded(record, partition.partition)) for record in records)
+            return partition.answers(blocks, scorer)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, answers)
 
     def _decoded(self, record: Any, partition: int) -> ScoredBlock | None:
         place = f"{self._topics.scored.name}, partition {partition}, offset {record.offset}"

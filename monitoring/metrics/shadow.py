@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prometheus_client import Counter
+
 from penstock.monitoring.metrics.score import PipelineMetrics
 
 
@@ -26,6 +28,7 @@ class ShadowMetrics(PipelineMetrics):
             "penstock_shadow_non_finite", "Of those, without a finite score: failures among them.", "model"
         )
         self._failed = self._counter("penstock_shadow_failed", "Of those, on which the candidate failed.", "model")
+        self._by_model: dict[str, tuple[Counter, ...]] = {}
         self._unlogged = self._counter(
             "penstock_shadow_unlogged_rows", "Rows without a feature that the candidate reads.", "model"
         )
@@ -56,13 +59,11 @@ class ShadowMetrics(PipelineMetrics):
 
     def count_rows(self, model: str, rows: int, *, non_finite: int, failed: int, seconds: float) -> None:
         """What a candidate made of the rows of a record that are in its sample."""
-        for counter, counted in (
-            (self._rows, rows),
-            (self._non_finite, non_finite),
-            (self._failed, failed),
-            (self._seconds, seconds),
-        ):
-            counter.labels(self._pipeline, model).inc(counted)
+        if (counters := self._by_model.get(model)) is None:  # to look them up takes longer than to count
+            named = (self._rows, self._non_finite, self._failed, self._seconds)
+            counters = self._by_model[model] = tuple(counter.labels(self._pipeline, model) for counter in named)
+        for counter, counted in zip(counters, (rows, non_finite, failed, seconds), strict=True):
+            counter.inc(counted)
 
     def count_unlogged(self, model: str, rows: int) -> None:
         """Rows that a candidate was not asked about, as the log does not have its features."""

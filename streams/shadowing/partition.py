@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,9 @@ from penstock.schemas.scored import ScoredBlock
 from penstock.streams.shadowing.scorer import Asked, ShadowScorer
 
 STATE = "reading"
+RUN_S = 0.02
+"""So long are records answered one after another: from thread to thread and back takes as long as a small one."""
+
 Record = tuple[bytes, Sequence[Header]]
 
 
@@ -45,7 +49,8 @@ class PartitionShadow:
     """One partition: scored blocks go in, records of shadow scores come out, each row at most once.
 
     The log may repeat rows, as it does after a crash of the score role: what is not above the highest offset that was
-    taken is skipped. `answer` computes and changes nothing, so that a thread may do it; `take` applies what came of it.
+    taken is skipped. `answer` and `answers` compute and change nothing, so that a thread may do it; `take` applies what
+    came of it.
     """
 
     def __init__(self, partition: int, state: Mapping[str, bytes] = {}) -> None:
@@ -60,19 +65,27 @@ class PartitionShadow:
 
     def answer(self, block: ScoredBlock, record: int, scorer: ShadowScorer) -> Answer:
         """What the candidates say about the log's record at offset `record`."""
-        start = int(np.searchsorted(block.offsets, self.offset, side="right"))
-        if start == block.rows:
-            return Answer(self.offset, 0)
-        paired = scorer.score(block.take(slice(start, block.rows)) if start else block, record)
-        offset, rows, asked = int(block.offsets[-1]), block.rows - start, scorer.asked
-        too_large: list[PairedRowTooLarge] = []
-        while paired is not None:
-            try:
-                return Answer(offset, rows, asked, encode(paired), too_large)
-            except PairedRowTooLarge as error:
-                too_large.append(error)
-                paired = take(paired, np.flatnonzero(paired.offsets != error.offset))
-        return Answer(offset, rows, asked)
+        return _answer(block, record, scorer, self.offset)
+
+    def answers(
+        self,
+        blocks: Iterable[tuple[int, ScoredBlock | None]],
+        scorer: ShadowScorer,
+        *,
+        enough_s: float = RUN_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> list[Answer | None]:
+        """The same about the log's records, offset and block, one after another: until `enough_s` have passed, and
+        about one at least. None: it could not be read.
+        """
+        answers: list[Answer | None] = []
+        offset, end = self.offset, clock() + enough_s
+        for record, block in blocks:
+            answers.append(answer := None if block is None else _answer(block, record, scorer, offset))
+            offset = offset if answer is None else answer.offset
+            if clock() >= end:
+                break
+        return answers
 
     def take(self, answer: Answer) -> None:
         """Count the record as taken; what is to be written about it waits for the next checkpoint."""
@@ -91,3 +104,20 @@ class PartitionShadow:
             return None
         self._written = self.offset
         return msgspec.msgpack.encode(ShadowState(self.offset))
+
+
+def _answer(block: ScoredBlock, record: int, scorer: ShadowScorer, after: int) -> Answer:
+    """About the rows above the source offset `after`."""
+    start = int(np.searchsorted(block.offsets, after, side="right"))
+    if start == block.rows:
+        return Answer(after, 0)
+    paired = scorer.score(block.take(slice(start, block.rows)) if start else block, record)
+    offset, rows, asked = int(block.offsets[-1]), block.rows - start, scorer.asked
+    too_large: list[PairedRowTooLarge] = []
+    while paired is not None:
+        try:
+            return Answer(offset, rows, asked, encode(paired), too_large)
+        except PairedRowTooLarge as error:
+            too_large.append(error)
+            paired = take(paired, np.flatnonzero(paired.offsets != error.offset))
+    return Answer(offset, rows, asked)

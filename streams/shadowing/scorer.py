@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,7 @@ class ShadowScorer:
         self._candidates, self._slices, self._catalogue = tuple(candidates), tuple(slices), catalogue
         self._clock_ns = clock_ns
         self._lacking: dict[Layout, list[tuple[str, ...]]] = {}
+        self._narrowings: dict[Layout, Narrowing] = {}
         self._outputs: dict[int, int] = {}
         self.asked: list[Asked] = []
         """What became of the last block, candidate by candidate."""
@@ -74,10 +76,10 @@ class ShadowScorer:
         """What the candidates say; None where no row is in a sample. `record` is the block's offset in the log."""
         keys = routing_keys(block.keys, block.ids, block.rows)
         samples = self._samples(block, keys)
-        rows = np.flatnonzero(np.logical_or.reduce(samples)) if samples else np.empty(0, np.intp)
-        if not len(rows):
-            return None
-        if len(rows) < block.rows:
+        if not (block.rows and any(sampled.all() for sampled in samples)):
+            rows = np.flatnonzero(np.logical_or.reduce(samples)) if samples else np.empty(0, np.intp)
+            if not len(rows):
+                return None
             block, keys, samples = block.take(rows), keys[rows], [sampled[rows] for sampled in samples]
         return PairedBlock(
             partition=block.partition,
@@ -87,7 +89,7 @@ class ShadowScorer:
             keys=keys,
             event_times=block.event_times,
             timestamps=block.timestamps,
-            slices=narrowed(block.columns, self._slices),
+            slices=self._narrowed(block.columns),
             variants=block.variants,
             models=block.models,
             score=block.score,
@@ -99,6 +101,11 @@ class ShadowScorer:
                 for number, (sampled, asked) in enumerate(zip(samples, self.asked, strict=True))
             ),
         )
+
+    def _narrowed(self, columns: Columns) -> Columns:
+        if (narrowing := self._narrowings.get(columns.layout)) is None:
+            narrowing = self._narrowings[columns.layout] = Narrowing.of(columns.layout, self._slices)
+        return narrowing.narrowed(columns)
 
     def _samples(self, block: ScoredBlock, keys: NDArray[np.uint64]) -> list[NDArray[np.bool_]]:
         """[rows] bool for each candidate: whether it is asked."""
@@ -167,28 +174,39 @@ def _spread(values: Floats, rows: NDArray[np.intp], total: int) -> Floats:
     return spread
 
 
-def narrowed(columns: Columns, names: Sequence[str]) -> Columns:
-    """Only the columns of these features, as far as there are any; matrices are copied."""
-    layout, wanted = columns.layout, set(names)
+class Narrowing(NamedTuple):
+    """Where the slices lie in a layout, as far as it has any, and the layout of them alone."""
 
-    def places(group: Sequence[str]) -> list[int]:
-        return [place for place, name in enumerate(group) if name in wanted]
+    layout: Layout
+    floats: list[int]
+    integers: list[int]
+    categories: list[int]
+    vectors: list[int]
 
-    floats, integers, categories = places(layout.floats), places(layout.integers), places(layout.categories)
-    vectors = places([name for name, _ in layout.vectors])
-    kept = Layout(
-        tuple(layout.floats[place] for place in floats),
-        tuple(layout.integers[place] for place in integers),
-        tuple(layout.categories[place] for place in categories),
-        tuple(layout.vectors[place] for place in vectors),
-    )
-    return Columns(
-        kept,
-        columns.floats[:, floats],
-        columns.integers[:, integers],
-        tuple(Category(*columns.categories[place]) for place in categories),
-        tuple(columns.vectors[place] for place in vectors),
-    )
+    @classmethod
+    def of(cls, layout: Layout, names: Collection[str]) -> Narrowing:
+        def places(group: Sequence[str]) -> list[int]:
+            return [place for place, name in enumerate(group) if name in names]
+
+        floats, integers, categories = places(layout.floats), places(layout.integers), places(layout.categories)
+        vectors = places([name for name, _ in layout.vectors])
+        kept = Layout(
+            tuple(layout.floats[place] for place in floats),
+            tuple(layout.integers[place] for place in integers),
+            tuple(layout.categories[place] for place in categories),
+            tuple(layout.vectors[place] for place in vectors),
+        )
+        return cls(kept, floats, integers, categories, vectors)
+
+    def narrowed(self, columns: Columns) -> Columns:
+        """Only the columns of the slices; matrices are copied."""
+        return Columns(
+            self.layout,
+            columns.floats[:, self.floats],
+            columns.integers[:, self.integers],
+            tuple(Category(*columns.categories[place]) for place in self.categories),
+            tuple(columns.vectors[place] for place in self.vectors),
+        )
 
 
 def lacking(features: Collection[str], logged: Layout, catalogue: Layout | None = None) -> tuple[str, ...]:

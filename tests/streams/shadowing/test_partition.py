@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
+
 import numpy as np
 import pytest
 from candidates import Multiplying
@@ -54,6 +57,36 @@ def test_asking_changes_nothing_until_the_answer_is_taken() -> None:
     shadow.take(answer)
     assert shadow.offset == 118
     assert shadow.size == sum(len(value) for value, _ in shadow.waiting) > 0
+
+
+@given(st.lists(st.one_of(st.none(), st.tuples(st.integers(0, 59), st.integers(1, 20))), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_records_are_answered_in_a_run_as_one_by_one(runs: list[tuple[int, int] | None]) -> None:
+    """None: a record that cannot be read."""
+    blocks = [None if run is None else LOG.take(slice(run[0], sum(run))) for run in runs]
+    together, apart = PartitionShadow(3), PartitionShadow(3)
+    answers = together.answers(enumerate(blocks), asking(), enough_s=60.0)
+    assert [answer is None for answer in answers] == [rows is None for rows in blocks]
+    for record, (answer, rows) in enumerate(zip(answers, blocks, strict=True)):
+        if answer is not None and rows is not None:
+            together.take(answer)
+            assert answer.rows == put(apart, rows, record)
+    assert offsets(together) == offsets(apart)
+
+
+def test_a_run_ends_when_it_has_taken_long_enough_and_has_one_record_at_least() -> None:
+    """What is behind is not even decoded: a slow candidate is not kept from news about partitions and control."""
+    decoded: list[int] = []
+
+    def blocks() -> Iterator[tuple[int, ScoredBlock]]:
+        for record in range(6):
+            decoded.append(record)
+            yield record, LOG.take(slice(10 * record, 10 * record + 10))
+
+    for enough_s, expected in ((0.0, 1), (1.0, 1), (2.5, 3)):
+        decoded.clear()
+        answers = PartitionShadow(3).answers(blocks(), asking(), enough_s=enough_s, clock=count().__next__)
+        assert len(answers) == len(decoded) == expected
 
 
 def test_a_new_owner_goes_on_where_the_last_one_stopped() -> None:
