@@ -19,9 +19,8 @@ SESSION_TIMEOUT_S = 6.0
 STATIC_SESSION_TIMEOUT_S = 30.0
 """So long the partitions of a static member wait for it: for a restart, with a model to load."""
 
-HEARTBEAT_S = 0.2
-"""How soon the others notice that somebody joins or leaves: heartbeats carry the news."""
-
+HEARTBEAT_S, SHADOW_HEARTBEAT_S = 0.2, 1.0
+"""How soon the others notice that somebody joins or leaves: heartbeats carry the news. Nobody waits for shadow."""
 
 LOG_WINDOWS = 2
 """In flight: who reads the log works on one record at a time."""
@@ -29,10 +28,13 @@ LOG_WINDOWS = 2
 WATCH_FETCH_BYTES = 1 << 20
 """Small, so that one which catches up reads its partitions side by side: the judge sees them in event time."""
 
-GATHER, SHADOW_GATHER = (32 << 10, 1), (1 << 20, 200)
+GATHER, SHADOW_GATHER = (32 << 10, 1), (1 << 20, 500)
 """Bytes, and milliseconds that a fetch waits for them while records come. Nobody waits for shadow, and for it few large
 fetches cost least, broker and reader; watch reads its partitions side by side only where it reads little at once.
 """
+
+IDLE_MS, SHADOW_IDLE_MS = 100, 500
+"""How long a fetch waits while nothing comes: partitions just acquired wait for its end."""
 
 METADATA_AGE_MS = 5_000
 """How soon a consumer group takes new partitions up; Kafka's clients take five minutes."""
@@ -55,7 +57,8 @@ def create_app(role: str, settings: Settings) -> BlockApp:
     """
     if role not in ROLES:
         raise ConfigurationError("penstock worker", "ROLE", found=repr(role), expected=" or ".join(ROLES))
-    gather_bytes, gather_ms = SHADOW_GATHER if role == "shadow" else GATHER
+    shadow = role == "shadow"
+    gather_bytes, gather_ms = SHADOW_GATHER if shadow else GATHER
     app = BlockApp(
         group_of(role, settings),
         blocks=BlockOptions(
@@ -67,12 +70,13 @@ def create_app(role: str, settings: Settings) -> BlockApp:
             co_partitioned=role == "watch",
             instance_id=settings.kafka.instance_id,
             fetch_bytes=WATCH_FETCH_BYTES if role == "watch" else FETCH_BYTES,
+            fetch_wait_ms=SHADOW_IDLE_MS if shadow else IDLE_MS,
             gather_bytes=gather_bytes,
             gather_ms=gather_ms,
         ),
         **faust_options(settings.kafka),
         broker_session_timeout=STATIC_SESSION_TIMEOUT_S if settings.kafka.instance_id else SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_heartbeat_interval=SHADOW_HEARTBEAT_S if shadow else HEARTBEAT_S,
         broker_rebalance_timeout=10.0,
         broker_max_poll_interval=PATIENCE_S.get(role, 1_000.0),
         broker_request_timeout=15.0,

@@ -503,7 +503,8 @@ class BlockConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
         records = await super()._fetch_records(consumer, with_room, *arguments, **options)
         flowing = bool(records)
-        fetcher._fetch_min_bytes = limits.gather_bytes if flowing else 1
+        most = fetcher._max_partition_fetch_bytes  # for more than a lone partition may give the broker would wait
+        fetcher._fetch_min_bytes = min(limits.gather_bytes, most) if flowing else 1
         fetcher._fetch_max_wait_ms = limits.gather_ms if flowing else limits.fetch_wait_ms
         return records
 
