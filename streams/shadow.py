@@ -45,6 +45,7 @@ from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.registry import load_model
 from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
+from penstock.streams.shadowing.allocator import keep_freed_memory
 from penstock.streams.shadowing.candidates import Candidates
 from penstock.streams.shadowing.lag import Lag
 from penstock.streams.shadowing.niceness import step_back
@@ -110,6 +111,7 @@ class ShadowRole(Service):
 
     async def on_start(self) -> None:
         """Returns when the candidates are loaded; only then does the worker join its consumer group."""
+        keep_freed_memory()
         await self.add_runtime_dependency(self._admin)
         await self.add_runtime_dependency(self._checkpoints)
         await self.add_runtime_dependency(self._readings)
