@@ -111,7 +111,8 @@ def taken(waiting: SimpleQueue[Target]) -> Iterable[Target]:
 
 
 def report(name: str, tally: Tally, of: int) -> None:
-    print(f"{name}: {tally.inputs:,} of {of:,}, {len(tally.findings)} crashes", file=sys.stderr)
+    so_far = f"{len(tally.findings)} crashes, {tally.growth_mb:.1f} MB more"
+    print(f"{name}: {tally.inputs:,} of {of:,}, {so_far}", file=sys.stderr)
 
 
 def print_table(tallies: dict[str, Tally]) -> None:
