@@ -1,4 +1,7 @@
-"""An event that kills whoever scores it is found and put aside; every other one is scored, once."""
+"""An event that kills whoever scores it is found and put aside; every other one is scored, once.
+
+So are one for which no memory is enough, and one without a finite score: their worker lives on.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,11 @@ from penstock.streams.supervisor import Worker, supervise
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-EVENTS, POISON = 2_000, 7
-VALUES = [event(n, features=dict.fromkeys(FEATURES, 1e15 if n == POISON else 0.5)) for n in range(EVENTS)]
+EVENTS, POISON, HUNGRY, ENDLESS = 2_000, 7, 1_000, 1_500
+ODD = {POISON: 1e15, HUNGRY: -1e10, ENDLESS: -1e15}
+VALUES = [event(n, features=dict.fromkeys(FEATURES, ODD.get(n, 0.5))) for n in range(EVENTS)]
+ADDRESS_SPACE_KB = 16 << 20
+"""Of a worker, which maps some gigabytes when it starts."""
 AT_ONCE = BackOff(first_s=0.01, longest_s=0.01)
 IN_HASTE = {"PENSTOCK_DELIVERY__MAX_CRASHES": "1", "PENSTOCK_WINDOW__MAX_ROWS": "16"}
 """One start to become suspicious, and rows are tried one by one at once."""
@@ -28,7 +34,8 @@ IN_HASTE = {"PENSTOCK_DELIVERY__MAX_CRASHES": "1", "PENSTOCK_WINDOW__MAX_ROWS": 
 
 def worker_of(project: Project) -> Worker:
     command = [sys.executable, "-m", "penstock", "worker", "score", "--config", str(project.settings.file.absolute())]
-    return Worker(project.settings.delivery.mode, command, {**os.environ, **IN_HASTE})
+    limited = ["/bin/sh", "-c", f'ulimit -v {ADDRESS_SPACE_KB} && exec "$@"', "sh", *command]
+    return Worker(project.settings.delivery.mode, limited, {**os.environ, **IN_HASTE})
 
 
 async def test_an_event_that_kills_its_worker_is_a_dead_letter_and_all_others_are_scored(
@@ -62,12 +69,19 @@ async def test_an_event_that_kills_its_worker_is_a_dead_letter_and_all_others_ar
 async def all_but_the_poison_are_scored(project: Project, witness: Witness) -> None:
     topics = project.settings.topics
     predictions = await witness.read(
-        topics.predictions.name, lambda found: len({record.value for record in found}) >= EVENTS - 1, timeout_s=90
+        topics.predictions.name,
+        lambda found: len({record.value for record in found}) >= EVENTS - len(ODD),
+        timeout_s=90,
     )
-    letters = await witness.read(topics.dead_letters.name, lambda found: len(found) >= 1, timeout_s=10)
+    letters = await witness.read(topics.dead_letters.name, lambda found: len(found) >= len(ODD), timeout_s=10)
 
-    [letter] = (DeadLetter.from_record(record.key, record.value, record.headers) for record in letters)
-    assert (letter.stage, letter.error, letter.value) == ("score", "kills_the_worker", VALUES[POISON])
+    told = [DeadLetter.from_record(record.key, record.value, record.headers) for record in letters]
+    assert [(letter.stage, letter.error, letter.value) for letter in told] == [
+        ("score", "kills_the_worker", VALUES[POISON]),
+        ("score", "model_failed", VALUES[HUNGRY]),
+        ("score", "not_finite", VALUES[ENDLESS]),
+    ]
+    assert "can't allocate memory" in told[1].message
     scored = Counter(record.value for record in predictions)
-    assert len(scored) == EVENTS - 1
+    assert len(scored) == EVENTS - len(ODD)
     assert set(scored.values()) == {1}, "nothing was scored when the worker died, and what was tried is committed"
