@@ -7,6 +7,9 @@ before, one partition; latency at `--rate`, four partitions, as in latency.py. T
 ratios are those of one turn, and their median and range are printed. CPU per event is that of each worker's process,
 over the same events.
 
+Java compiles what a broker runs on the core that the score worker needs, for a minute: before the first turn the whole
+path runs with the candidate in shadow, unmeasured (`--broker-warm-up`).
+
     uv run --group benchmark benchmarks/shadow.py --json shadow.json
 """
 
@@ -43,6 +46,7 @@ from measurement import (
 )
 from msgspec.structs import replace
 from network import write_weights
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from workload import Scorer, Task, events
@@ -54,6 +58,7 @@ KINDS = {
 }
 EVENTS = "departures"
 WARM_UP = 0.1
+WARM_UP_RATE = 10_000
 TIMEOUT_S = 180.0
 POLL_S = 0.25
 ROWS_POLL_S = 1.0
@@ -81,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pinned(others()),
     ):
         bench = Bench(Broker(servers), Path(scratch), options)
+        if options.broker_warm_up:
+            console.print("warming the broker up …")
+            bench.warm_up_broker()
         runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
         for turn in range(options.repeat):
             for kind, title in KINDS.items():
@@ -99,6 +107,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=5_000, help="events per second for latency (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="measured at that rate (default: %(default)s)")
     parser.add_argument("--warm-up", type=float, default=10.0, help="seconds before that (default: %(default)s)")
+    parser.add_argument(
+        "--broker-warm-up", type=float, default=60.0, help="seconds before the first turn (default: %(default)s)"
+    )
     parser.add_argument("--repeat", type=int, default=5, help="turns (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short turn: that it works, not what it costs")
     parser.add_argument("--servers", help="a broker that is already there, instead of an embedded one")
@@ -106,6 +117,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.events, options.rate, options.seconds, options.warm_up, options.repeat = 10_000, 500, 2.0, 1.0, 1
+        options.broker_warm_up = 0.0
     return options
 
 
@@ -136,7 +148,12 @@ class Bench:
 
     def run(self, kind: str, turn: int) -> Run:
         rate, score_cpu_us, shadow_cpu_us = self.throughput(kind, turn)
-        return Run(rate, self.latency(kind, turn), score_cpu_us, shadow_cpu_us)
+        latencies = self.latencies(f"latency-{kind}-{turn}", kind, self.options.rate, self.options)
+        return Run(rate, float(np.percentile(latencies, 99)), score_cpu_us, shadow_cpu_us)
+
+    def warm_up_broker(self) -> None:
+        span = argparse.Namespace(warm_up=self.options.broker_warm_up, seconds=0.0)
+        self.latencies("warm-up", "candidate", WARM_UP_RATE, span)
 
     def throughput(self, kind: str, turn: int) -> tuple[float, float, float | None]:
         """Events per second of the score worker, its CPU per event, and the shadow worker's."""
@@ -155,9 +172,8 @@ class Bench:
         self.broker.delete(task.predictions, task.scored, f"{task.group}.shadow-scores")
         return score.events_per_s, score.cpu_us_per_event, shadow_cpu_us
 
-    def latency(self, kind: str, turn: int) -> float:
-        """p99 in milliseconds."""
-        pipeline = f"latency-{kind}-{turn}"
+    def latencies(self, pipeline: str, kind: str, rate: int, span: argparse.Namespace) -> NDArray[np.float64]:
+        """Milliseconds of each event after the warm-up of `span`."""
         task = self.task(pipeline, f"{pipeline}-{os.getpid()}-events")
         made = (task.events, task.predictions, task.scored, f"{task.group}.shadow-scores")
         self.broker.create(*made, partitions=PARTITIONS, stamped=False)
@@ -165,9 +181,9 @@ class Bench:
         score = [*python("penstock"), "worker", "score"]
         with shadowing(task, kind), running(score, task, Path(task.directory), None) as worker:
             wait_until_serving(self.broker, task, worker)
-            latencies = measure_rate(task, self.options.rate, self.options)
+            found: NDArray[np.float64] = measure_rate(task, rate, span)
         self.broker.delete(*made)
-        return float(np.percentile(latencies, 99))
+        return found
 
     def task(self, name: str, events_topic: str) -> Task:
         pipeline = f"{name}-{os.getpid()}"

@@ -33,6 +33,11 @@ GATHER, SHADOW_GATHER = (32 << 10, 1), (1 << 20, 500)
 fetches cost least, broker and reader; watch reads its partitions side by side only where it reads little at once.
 """
 
+TRANSACTION_GATHER = 128 << 10, 5
+"""Of score, exactly once: what it scores is seen when a transaction ends, which takes four times as long at least. With
+a window every other millisecond, each answer that a commit waits for would wait for windows, too.
+"""
+
 IDLE_MS, SHADOW_IDLE_MS = 100, 500
 """How long a fetch waits while nothing comes: partitions just acquired wait for its end."""
 
@@ -58,7 +63,8 @@ def create_app(role: str, settings: Settings) -> BlockApp:
     if role not in ROLES:
         raise ConfigurationError("penstock worker", "ROLE", found=repr(role), expected=" or ".join(ROLES))
     shadow = role == "shadow"
-    gather_bytes, gather_ms = SHADOW_GATHER if shadow else GATHER
+    in_transactions = role == "score" and settings.delivery.mode == "exactly_once"
+    gather_bytes, gather_ms = SHADOW_GATHER if shadow else TRANSACTION_GATHER if in_transactions else GATHER
     app = BlockApp(
         group_of(role, settings),
         blocks=BlockOptions(

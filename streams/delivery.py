@@ -42,7 +42,7 @@ IN_FLIGHT = 8
 ENOUGH_ROWS = 256
 """So many rows of the scored log are written at once: gathering more would save nothing."""
 
-GATHER_S = 0.1
+GATHER_S = 0.05
 """How long rows may wait for others: well below the commit interval, which waits for them. Each record holds the event
 loop for a millisecond, and every event that comes meanwhile waits for it: few records mean a short tail."""
 

@@ -263,10 +263,15 @@ class ShadowRole(Service):
 
     @Service.task
     async def _write_checkpoints(self) -> None:
+        """Each partition once in `checkpoint_s`, one after another: the brokers serve those who score, too, who would
+        feel all of them at once.
+        """
+        turn = 0
         while not self.should_stop:
-            await self.sleep(self._settings.watch.checkpoint_s)
-            for one in list(self._shadowed.values()):
-                await self._checkpoint(one)
+            await self.sleep(self._settings.watch.checkpoint_s / max(len(self._shadowed), 1))
+            if shadowed := list(self._shadowed.values()):
+                turn = (turn + 1) % len(shadowed)
+                await self._checkpoint(shadowed[turn])
 
     async def _checkpoint(self, one: Shadowed) -> None:
         if one.next is not None and one.next != one.committed:

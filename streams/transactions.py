@@ -32,7 +32,7 @@ sender.BACKOFF_OVERRIDE = 0.002
 """Between two attempts to begin a transaction while the markers of the one before are being written, which takes some
 milliseconds. aiokafka waits 20 ms."""
 
-COMMITS_IN_A_TRANSACTION = 4
+COMMITS_IN_A_TRANSACTION = 3
 """A transaction lasts as long as so many commits, and no longer than the settings say."""
 
 SHORTEST_S = 0.02
@@ -260,7 +260,7 @@ class Pace:
     """How long a transaction lasts: `longest_s` until its commits are known to be quick.
 
     >>> pace = Pace(0.05)
-    >>> pace.committed(0.006)
+    >>> pace.committed(0.008)
     >>> f"{pace.transaction_s:.3f}"
     '0.024'
     >>> for _ in range(20):
