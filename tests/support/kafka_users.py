@@ -11,6 +11,9 @@ import socket
 import struct
 from typing import Literal
 
+Operation = Literal["read", "write", "describe"]
+Resource = Literal["topic", "group", "transactional id"]
+
 _ITERATIONS = 4096
 _SHA_512 = 2
 _RESOURCES = {"topic": 2, "group": 3, "transactional id": 5}
@@ -26,21 +29,24 @@ def add_scram_user(server: str, name: str, password: str) -> None:
     _ask(server, 51, 0, b"\1" + b"\2" + user + b"\0")
 
 
-def allow(
-    server: str,
-    principal: str,
-    operation: Literal["read", "write", "describe"],
-    resource: Literal["topic", "group", "transactional id"],
-    prefix: str,
-) -> None:
+def allow(server: str, principal: str, operation: Operation, resource: Resource, prefix: str) -> None:
     """CreateAcls, version 3: the principal may do this to every such resource whose name begins so."""
-    rule = (
+    answer = _ask(server, 30, 3, b"\2" + _rule(principal, operation, resource, prefix) + b"\0")
+    assert answer[10:12] == b"\0\0", answer  # the rule's error code
+
+
+def allow_no_more(server: str, principal: str, operation: Operation, resource: Resource, prefix: str) -> None:
+    """DeleteAcls, version 3: takes back what `allow` gave."""
+    answer = _ask(server, 31, 3, b"\2" + _rule(principal, operation, resource, prefix) + b"\0")
+    assert answer[10:14] == b"\0\0\0\2", answer  # no error code, no message, one rule that was deleted
+
+
+def _rule(principal: str, operation: Operation, resource: Resource, prefix: str) -> bytes:
+    return (
         struct.pack(">b", _RESOURCES[resource]) + _bytes(prefix.encode()) + struct.pack(">b", _PREFIXED)
         + _bytes(f"User:{principal}".encode()) + _bytes(b"*")
         + struct.pack(">bb", _OPERATIONS[operation], _ALLOW) + b"\0"
     )  # fmt: skip
-    answer = _ask(server, 30, 3, b"\2" + rule + b"\0")
-    assert answer[10:12] == b"\0\0", answer  # the rule's error code
 
 
 def limit_producer(server: str, client_id: str, bytes_per_s: float | None) -> None:
