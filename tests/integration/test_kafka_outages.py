@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from pipelines import Kafka, MakeProject, Project, Witness, make_project, until
+from pipelines import Kafka, MakeProject, Project, Witness, Worker, make_project, until
 from traffic import decoded, event, flowing, producing, repeats
 
 from penstock.streams import topics
 from penstock.streams.embedded import EmbeddedKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+ROOM_BYTES = 2 << 20
+PADDING = "x" * 20_000
+"""Of each event, so that few of them fill a disk."""
 
 
 @pytest.fixture
@@ -78,7 +83,40 @@ async def test_brokers_that_are_lost_are_waited_for_and_nothing_is_lost_or_doubl
     assert "Traceback" not in worker.said
 
 
-async def test_new_partitions_wait_for_those_of_the_outputs_and_a_missing_topic_ends_the_worker(
+async def test_a_disk_that_is_full_ends_the_broker_and_with_room_again_nothing_is_lost_or_doubled(
+    tmp_path: Path,
+) -> None:
+    """A limit on the size of the broker's files stands for the disk."""
+    with EmbeddedKafka(tmp_path / "broker") as broker:
+        project = await make_project(tmp_path / "full", broker.servers, "full", mode="exactly_once")
+        names, worker = project.settings.topics, project.start_worker()
+        try:
+            worker.wait_until_it_scores()
+            async with flowing(
+                broker.servers, names.events.name, partitions=2, per_second=50, padding=PADDING
+            ) as traffic:
+                await until(lambda: worker.metric("penstock_predictions_total") > 0, "it scores")
+                [pid] = broker.pids()
+                largest = max(file.stat().st_size for file in broker.directory.rglob("*.log"))
+                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest + ROOM_BYTES, hard))
+                await until(broker.ended, "the broker ends")
+                assert "File too large" in broker.ended()[0]
+                await until(lambda: worker.get("/readyz")[0] == 503, "it is not ready without the broker")
+                broker.restart(0)
+                await until(lambda: worker.get("/readyz")[0] == 200, "it is ready again")
+            predictions = await Witness(broker.servers).read(
+                names.predictions.name, lambda seen: len(seen) >= len(traffic.sent), timeout_s=60
+            )
+            said = decoded(predictions)
+            assert ({each["id"] for each in said}, repeats(said)) == (traffic.ids, 0)
+            assert worker.said.count("is lost: no broker answers") == worker.said.count("is back after") == 1
+            assert worker.stop() == 0, worker.said
+        finally:
+            project.close()
+
+
+async def test_new_partitions_wait_for_those_of_the_outputs_and_a_missing_topic_ends_the_worker_until_it_is_made(
     kafka: Kafka, project_named: MakeProject, witness: Witness
 ) -> None:
     project = await project_named("reshaped", mode="exactly_once")
@@ -103,8 +141,27 @@ async def test_new_partitions_wait_for_those_of_the_outputs_and_a_missing_topic_
     await topics.create(project.settings)
     assert await predicted(3) == {"e0", "e1", "e2"}
 
+    await ends_without(predictions, worker, kafka)
+    await topics.create(project.settings)
+    worker = project.start_worker()
+    worker.wait_until_it_scores()
+
+    await ends_without(events, worker, kafka)
     async with admin(kafka.servers) as client:
-        await client.delete_topics([predictions])
+        await client.delete_topics([project.settings.topics.state.name])
+    await topics.create(project.settings)
+    worker = project.start_worker()
+    worker.wait_until_it_scores()
+    async with producing(kafka.servers) as producer:  # at the offset of an event that was scored in its former life
+        await producer.send_and_wait(events, event(7), b"e7", partition=0)
+    assert await predicted(1) == {"e7"}, "what the predictions' topic held went with it"
+    assert worker.stop() == 0, worker.said
+
+
+async def ends_without(topic: str, worker: Worker, kafka: Kafka) -> None:
+    """Deletes the topic; the worker names it, and ends."""
+    async with admin(kafka.servers) as client:
+        await client.delete_topics([topic])
     await until(lambda: worker.process.poll() is not None, "it ends")
     assert worker.process.returncode == 3, worker.said
-    assert worker.said.endswith(f"The topic {predictions} does not exist. Create it with `penstock topics create`.\n")
+    assert worker.said.endswith(f"The topic {topic} does not exist. Create it with `penstock topics create`.\n")
