@@ -79,5 +79,33 @@ async def workers_that_come_and_go(mode: str, kafka: Kafka, project_named: MakeP
     assert await steady.stopped() == 0, steady.said
 
 
+async def test_a_static_worker_that_is_restarted_moves_no_partition(
+    kafka: Kafka, project_named: MakeProject, witness: Witness
+) -> None:
+    project = await project_named("static", mode="exactly_once", partitions=4)
+    topics = project.settings.topics
+    staying, restarted = (project.start_worker(PENSTOCK_KAFKA__INSTANCE_ID=name) for name in ("a", "b"))
+    await until(
+        lambda: staying.owns and restarted.owns and staying.owns ^ restarted.owns == ALL, "each of them owns its own"
+    )
+    before, theirs = staying.said.count("Scoring partitions"), restarted.owns
+    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=200) as traffic:
+        await predicted(restarted)
+        assert await restarted.stopped() == 0, restarted.said
+        restarted = project.start_worker(PENSTOCK_KAFKA__INSTANCE_ID="b")
+        await until(lambda: restarted.owns, "it is there again")
+        await predicted(restarted)
+    assert restarted.owns == theirs
+    assert staying.said.count("Scoring partitions") == before, "the other one notices nothing"
+
+    records = await predictions_of(traffic, topics.predictions.name, witness)
+    found = decoded(records)
+    assert ({prediction["id"] for prediction in found}, repeats(found)) == (traffic.ids, 0)
+    pauses = [longest_pause_s([r for r in records if r.partition in owned]) for owned in (theirs, ALL - theirs)]
+    print(f"static: longest pause of a partition {pauses[0]:.2f} s at the restart, {pauses[1]:.2f} s elsewhere")
+    assert pauses[1] < pauses[0] < 30, "served again by the restart, not when its session had ended"
+    assert await staying.stopped() == 0, staying.said
+
+
 async def predictions_of(traffic: Traffic, topic: str, witness: Witness) -> list[ConsumerRecord]:
     return await witness.read(topic, lambda seen: len({r.key for r in seen}) >= len(traffic.sent), timeout_s=40)
