@@ -282,12 +282,14 @@ class EmbeddedKafka:
 
 
 def last_words(lines: Sequence[str]) -> str | None:
-    r"""The last error of a broker's log that has a cause; None where there is none.
+    r"""The last error of a broker's log that has a cause, and a first one; None where there is none.
 
     >>> last_words([
     ...     "2026-11-21T23:19:10,445 ERROR LogDirFailureChannel: Error while appending records to t-0",
     ...     "java.io.IOException: No space left on device",
     ...     "\tat java.base/sun.nio.ch.FileDispatcherImpl.write0(Native Method)",
+    ...     "2026-11-21T23:19:10,446 ERROR TransactionStateManager: Error loading transactions",
+    ...     "org.apache.kafka.common.errors.KafkaStorageException: t is offline due to a previous IO exception.",
     ...     "2026-11-21T23:19:10,722 ERROR LogManager: Shutdown broker because all log dirs have failed",
     ... ])
     'Error while appending records to t-0: No space left on device'
@@ -295,7 +297,7 @@ def last_words(lines: Sequence[str]) -> str | None:
     for line, following in reversed(list(itertools.pairwise(lines))):
         error = re.search(r" (?:ERROR|FATAL) +\w+: (.+)", line)
         cause = re.match(r"[\w.]+(?:Exception|Error): (.+)", following)
-        if error and cause:
+        if error and cause and "due to a previous" not in cause[1]:
             return f"{error[1]}: {cause[1]}"
     return None
 
