@@ -13,6 +13,7 @@ event, its predictions and dead letters.
     brokers-lost      all three are killed with -9, and come back a minute later
     disk-full         the broker's files may not grow any more: it ends, and comes back with room
     clock-jumps       the workers' clocks jump a day ahead, an hour back, and to the right time again
+    redis             Redis is killed with -9, hangs, and comes back empty, while features are looked up in it
     modes             how many events a second one worker scores, exactly once and at least once in turn
 
     uv run benchmarks/reliability.py                                  # everything in both modes: the long form
@@ -41,6 +42,7 @@ from pathlib import Path
 
 import msgspec
 from reliability_suite.clocks import CLOCKS
+from reliability_suite.lookups import LOOKUPS
 from reliability_suite.outages import OUTAGES
 from reliability_suite.results import Result, failed
 from reliability_suite.scenarios import MODES, Ground
@@ -53,7 +55,7 @@ from rich.text import Text
 
 from penstock.streams.embedded import EmbeddedKafka
 
-SCENARIOS = OF_WORKERS | ZOMBIES | OUTAGES | CLOCKS
+SCENARIOS = OF_WORKERS | ZOMBIES | OUTAGES | CLOCKS | LOOKUPS
 PROBLEM_LETTERS = 200
 """Of a problem in the table; all of it is printed when it is found."""
 

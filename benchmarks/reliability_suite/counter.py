@@ -26,6 +26,8 @@ DIGITS = 10
 """Of an event's number, in its key and id."""
 ID = b'{"id":"'
 """How a prediction begins."""
+LACKS = b'"defaulted":["'
+"""What stands in one that names a feature which it lacked."""
 QUIET_S = 1.0
 FETCH_WAIT_MS = 250
 FETCH_BYTES = 1 << 18
@@ -48,6 +50,8 @@ class Counted(msgspec.Struct, frozen=True):
     seen     events that have a prediction or a dead letter
     times    of each partition's last prediction, Unix ms; 0 where there is none
     at_end   no committed record waits, and none has come for a while
+    flagged  predictions that name features which they lacked
+    whole    of each partition's last prediction that names none, Unix ms; 0 where there is none
 
     What follows comes with the verdict: see `Counts`.
     """
@@ -58,6 +62,8 @@ class Counted(msgspec.Struct, frozen=True):
     times: list[int]
     at_end: bool
     cpu_s: float
+    flagged: int = 0
+    whole: list[int] = []
     pauses: list[Pause] = []
     repeats: list[Repeat] = []
     written: dict[int, int] = {}
@@ -88,6 +94,8 @@ class Counting:
         self._counts = Counts(watch.partitions)
         self._last_read = time.monotonic()
         self._behind = True
+        self._flagged = 0
+        self._whole = [0] * watch.partitions
 
     @property
     def told(self) -> Counted:
@@ -99,6 +107,8 @@ class Counting:
             times=counts.last_times,
             at_end=not self._behind and time.monotonic() - self._last_read > QUIET_S,
             cpu_s=time.process_time(),
+            flagged=self._flagged,
+            whole=list(self._whole),
         )
 
     async def run(self) -> None:
@@ -135,12 +145,18 @@ class Counting:
                 self._last_read = time.monotonic()
                 if place.topic == self._watch.predictions:
                     self._counts.predictions(place.partition, *self._clear(records, with_id=True))
+                    self._note_what_lacks(place.partition, records)
                 else:
                     self._counts.dead_letters(place.partition, *self._clear(records, with_id=False))
             self._behind = False
             for place in consumer.assignment():
                 end = consumer.last_stable_offset(place)
                 self._behind |= end is None or await consumer.position(place) < end
+
+    def _note_what_lacks(self, partition: int, records: Sequence[ConsumerRecord]) -> None:
+        whole = [record.timestamp for record in records if LACKS not in (record.value or b"")]
+        self._flagged += len(records) - len(whole)
+        self._whole[partition] = whole[-1] if whole else self._whole[partition]
 
     def _clear(
         self, records: Sequence[ConsumerRecord], *, with_id: bool

@@ -119,7 +119,7 @@ def _end_with_parent() -> None:
 class Pipeline:
     """Topics, a project on disk and its model, all made as a user would make them; `workers` are not started yet.
 
-    Predictions are stamped by the broker as it appends them.
+    Predictions are stamped by the broker as it appends them. `settings` are tables that the project has beside.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class Pipeline:
         replicas: int = 1,
         workers: int = 2,
         events: str | None = None,
+        settings: str = "",
     ) -> None:
         self.name, self.servers, self.partitions, self._replicas = name, servers, partitions, replicas
         self.directory = scratch / name
@@ -154,6 +155,8 @@ class Pipeline:
         mine = [self.predictions] if events else [self.events, self.predictions]
         asyncio.run(self._create(mine))
         self._prepare(environment | self._task.environment())
+        with (self.directory / "penstock.toml").open("a") as file:
+            file.write(settings)
 
     def _prepare(self, environment: dict[str, str]) -> None:
         log = self.directory / "prepare.log"

@@ -34,10 +34,13 @@ class Ground:
     kafka: EmbeddedKafka | None = None
     """None where the brokers are somebody else's."""
 
-    def outcome(self, name: str, mode: str, options: Options, act: Callable[[Stage], None]) -> Outcome:
+    def outcome(
+        self, name: str, mode: str, options: Options, act: Callable[[Stage], None], settings: str = ""
+    ) -> Outcome:
         pipeline = Pipeline(
             self.servers, self.scratch, f"{name}-{mode.replace('_', '-')}-{time.time_ns() // 10**9}",
             mode=mode, partitions=options.partitions, replicas=1 if self.kafka is None else self.kafka.brokers,
+            settings=settings,
         )  # fmt: skip
         with closing(pipeline):
             return under_load(pipeline, options, mode, act)
