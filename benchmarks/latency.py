@@ -1,5 +1,7 @@
 """Latency from an event's production to its prediction at a consumer, at several rates and in both delivery modes.
 
+Beside them the bare loop of throughput.py, at least once: what this machine, its broker and these clients allow.
+
 The whole path of the score role: four partitions, JSON events with 16 floats, an MLP 16-64-64-1, the scored log on.
 Producer and consumer are processes of their own; the event carries the moment it was handed to the producer (linger
 2 ms), and the consumer notes the moment it holds the prediction. Exactly once is read with `read_committed`.
@@ -35,7 +37,8 @@ from rich.table import Table
 from workload import FEATURES, Task, events, feature_matrix
 
 PARTITIONS = 4
-MODES = ("at_least_once", "exactly_once")
+BARE = "bare_loop"
+MODES = (BARE, "at_least_once", "exactly_once")
 RATES = (1_000, 5_000, 20_000)
 TICK_S = 0.001
 """The producer hands over what is due this often."""
@@ -64,7 +67,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rates", type=int, nargs="+", default=RATES, help="events per second (default: 1000 5000 20000)"
     )
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="delivery modes (default: both)")
+    parser.add_argument(
+        "--modes", nargs="+", choices=MODES, default=MODES, help="delivery modes, and the bare loop (default: all)"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="measured per rate (default: %(default)s)")
     parser.add_argument("--warm-up", type=float, default=12.0, help="seconds before that (default: %(default)s)")
     parser.add_argument(
@@ -91,12 +96,15 @@ def measure_mode(servers: str, scratch: Path, mode: str, options: argparse.Names
         weights=str(weights),
         directory=str(directory),
         log=True,
-        mode=mode,
+        mode="at_least_once" if mode == BARE else mode,
     )
     broker.create(task.events, task.predictions, task.scored, partitions=PARTITIONS, stamped=False)
-    prepare = python("peers.penstock_project")
-    subprocess.run(prepare, env=contender_environment(task), cwd=directory, check=True)
-    with running([*python("penstock"), "worker", "score"], task, directory, None) as worker:
+    contender = python("peers.bare_loop")
+    if mode != BARE:
+        contender = [*python("penstock"), "worker", "score"]
+        prepare = python("peers.penstock_project")
+        subprocess.run(prepare, env=contender_environment(task), cwd=directory, check=True)
+    with running(contender, task, directory, None) as worker:
         wait_until_serving(broker, task, worker)
         figures = {}
         if options.broker_warm_up:

@@ -59,7 +59,7 @@ def needed(settings: Settings, role: Role) -> Access:
     if role == "watch":
         return Access(
             (topics.scored, topics.shadow_scores, topics.labels, topics.state, topics.control),
-            (topics.summaries, topics.labels, topics.state),
+            (topics.summaries, topics.labels, topics.dead_letters, topics.state),
             name,
             (f"{name}-",),
         )

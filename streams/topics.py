@@ -191,7 +191,14 @@ def used_by(settings: Settings, role: Role) -> tuple[Topic, ...]:
             *outcomes(settings),
             *([topics.scored] if settings.scored.enabled else []),
         ),
-        "watch": (topics.scored, topics.shadow_scores, topics.labels, topics.state, topics.summaries),
+        "watch": (
+            topics.scored,
+            topics.shadow_scores,
+            topics.labels,
+            topics.dead_letters,
+            topics.state,
+            topics.summaries,
+        ),
         "judge": (topics.summaries, topics.alerts, topics.decisions, topics.control, topics.state),
         "shadow": (topics.scored, topics.shadow_scores, topics.state),
     }

@@ -8,8 +8,9 @@
         again
 
 Both logs are read twice: at once, and again when the labels of their rows count. So labels may come early, late,
-repeated or corrected, and a restart finds nothing lost: the state is the labels and the positions. Everything that is
-written goes out in one transaction with the offsets that it was made from (`penstock.streams.checkpoints`).
+repeated or corrected, and a restart finds nothing lost: the state is the labels and the positions. A record that is no
+label becomes a dead letter. Everything that is written goes out in one transaction with the offsets that it was made
+from (`penstock.streams.checkpoints`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from penstock.monitoring.metrics.watch import WatchMetrics
 from penstock.schemas import paired_wire, scored
 from penstock.schemas.comparison import ComparisonSummary
 from penstock.schemas.control import Control
+from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.operations import OperationalReading
 from penstock.schemas.paired import PairedBlock
 from penstock.schemas.quality import QualitySummary
@@ -47,7 +49,9 @@ from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.clocks import ClockWatch, SteadyClock, steady_ms
 from penstock.streams.control.follower import ControlFollower
-from penstock.streams.delivery import fatal
+from penstock.streams.delivery import OutputRecord, fatal
+from penstock.streams.key_files import letter_key
+from penstock.streams.letters import Letters, size_of
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
@@ -63,6 +67,9 @@ log = logging.getLogger("penstock.watch")
 
 SUMMARIES_PARTITION = 0
 """The summaries topic has one partition: its order is the order in which the judge sees the world."""
+
+WAITING_BYTES = 4 << 20
+"""So much of dead letters, and of labels to send on, is written before its time."""
 
 
 def install(app: BlockApp, settings: Settings) -> None:
@@ -80,12 +87,16 @@ class Watched:
 
     offsets  topic → the offset after the last record that was taken
     newest   log → when the broker got its last record that was taken, Unix ms
+    letters  dead letters that wait for the next checkpoint
+    waiting  bytes of them, and of labels that are to be sent on
     """
 
     watch: PartitionWatch
     offsets: dict[str, int] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
     committed: dict[TopicPartition, int] = field(default_factory=dict)
+    letters: list[OutputRecord] = field(default_factory=list)
+    waiting: int = 0
 
 
 class WatchRole(Service):
@@ -105,6 +116,7 @@ class WatchRole(Service):
         self._references = References(settings)
         self._checkpoints = Checkpoints.of(app, settings, "watch")
         self._logs = (self._topics.scored.name, self._topics.shadow_scores.name)
+        self._letters = Letters(self._topics.dead_letters, letter_key(settings))
         self._watched: dict[int, Watched] = {}
         self._no_labels, self._corrupt = Seldom(log.warning), Seldom(log.error)
         self._clients = AsyncExitStack()
@@ -223,6 +235,8 @@ class WatchRole(Service):
                 else:
                     self._take_labels(watched, block)
                 watched.offsets[block.topic] = block.next_offset
+                if watched.waiting > WAITING_BYTES:
+                    await self._checkpoint(block.partition, watched)
             event.ack()
 
     def _first_reading(self, watched: Watched, log: str) -> Reading[Any, Any]:
@@ -238,14 +252,21 @@ class WatchRole(Service):
             await asyncio.sleep(0)  # heartbeats and checkpoints take their turn
 
     def _take_labels(self, watched: Watched, block: Block) -> None:
-        batch = watched.watch.labels.put(block.records)
+        labels = watched.watch.labels
+        before = len(labels.strays)
+        batch = labels.put(block.records)
         self.metrics.count_labels(batch.rows)
         if batch.rows:
             self._label_seen = max(self._label_seen or 0, block.records[-1].timestamp)
+        watched.waiting += sum(len(stray.record.value or b"") for stray in labels.strays[before:])
         for bad in batch.rejected:
+            record = block.records[bad.position]
+            letter = DeadLetter.of(record, block.topic, block.partition, bad.stage, bad.error, bad.message)
+            watched.letters.append(self._letters.record(letter))
+            watched.waiting += size_of(watched.letters[-1])
             self.metrics.count_unreadable_label(bad.error)
-            place = f"{block.topic}, partition {block.partition}, offset {block.records[bad.position].offset}"
-            self._no_labels.say(f"{place}: no label, skipped. {bad.message}")
+            place = f"{block.topic}, partition {block.partition}, offset {record.offset}"
+            self._no_labels.say(f"{place}: no label, a dead letter. {bad.message}")
 
     def _decoded(self, topic: str, partition: int, record: Any) -> ScoredBlock | PairedBlock | None:
         place = f"{topic}, partition {partition}, offset {record.offset}"
@@ -286,6 +307,7 @@ class WatchRole(Service):
         summaries = [summary for reading in watch.readings for summary in reading.give()]
         unjudged, watch.unjudged = watch.unjudged, 0
         strays, watch.labels.strays = watch.labels.strays, []
+        letters, one.letters, one.waiting = one.letters, [], 0
         topic = self._topics.summaries.name
         outputs = [Output(topic, SUMMARIES_PARTITION, record_of(summary)) for summary in summaries]
         outputs += [
@@ -294,6 +316,7 @@ class WatchRole(Service):
             )
             for stray in strays
         ]
+        outputs += [Output(self._topics.dead_letters.name, partition, letter) for letter in letters]
         outputs += [self._checkpoints.state_output(partition, *change) for change in watch.changes().items()]
         offsets = {
             TopicPartition(topic, partition): (

@@ -118,7 +118,8 @@ async def main() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)  # each record is an object: by default they are searched for cycles all the time
     async with producer, consumer:
-        consumer.assign([TopicPartition(task.events, 0)])
+        partitions = await producer.partitions_for(task.events)
+        consumer.assign([TopicPartition(task.events, partition) for partition in sorted(partitions)])
         await Loop(task, consumer, producer).run()
 
 

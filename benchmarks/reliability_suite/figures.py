@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from reliability_suite.counting import BUCKET_MS, Pause, Repeat
@@ -106,6 +107,19 @@ def may_repeat(blows: Sequence[Blow], written: Mapping[int, int], interval_ms: f
         busiest(span, interval_ms) if blow.partitions and not blow.in_order else 0
         for span, blow in zip(spans, blows, strict=True)
     ]
+
+
+def running_totals(after: Mapping[int, int], limits: Sequence[int]) -> list[tuple[int, int]]:
+    """What came again because of each blow and those before it, and what may have.
+
+    One by one they cannot be told apart: what a blow left behind comes again when somebody serves its partitions, and
+    that may be after the next blow to them.
+
+    >>> running_totals({0: 3, 1: 9}, [5, 5])
+    [(3, 5), (12, 10)]
+    """
+    repeated = accumulate(after.get(number, 0) for number in range(len(limits)))
+    return list(zip(repeated, accumulate(limits), strict=True))
 
 
 def rate(written: Mapping[int, int], warm_up: float = 0.1) -> float:

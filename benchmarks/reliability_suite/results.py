@@ -97,15 +97,16 @@ def doubled(outcome: Outcome, verdict: Verdict, intervals: int) -> list[Figure]:
         return [Figure("doubled", "0", found, verdict.doubled == 0)]
     limits = figures.may_repeat(outcome.blows, outcome.counted.written, intervals * outcome.commit_interval_ms)
     after = figures.repeated_after(outcome.blows, outcome.counted.repeats)
-    worst = max(range(len(limits)), key=lambda number: after[number] - limits[number])
+    so_far = figures.running_totals(after, limits)
+    worst = max(range(len(limits)), key=lambda number: so_far[number][0] - so_far[number][1])
     mean = sum(after.values()) / max(1, sum(limit > 0 for limit in limits))
     return [
         Figure("doubled", f"≤ {sum(limits):,}", found, verdict.doubled <= sum(limits)),
         Figure("doubled by no blow", "0", f"{after[-1]:,}", after[-1] == 0),
         Figure(
-            "doubled by each blow", f"≤ {limits[worst]:,}",
-            f"{after[worst]:,} by blow {worst + 1}; mean {mean:,.0f}: {mean / outcome.rate:.2f} s of load",
-            after[worst] <= limits[worst],
+            "doubled, blow after blow", f"≤ {so_far[worst][1]:,}",
+            f"{so_far[worst][0]:,} after {worst + 1}; {mean:,.0f} a blow: {mean / outcome.rate:.2f} s of load",
+            so_far[worst][0] <= so_far[worst][1],
         ),
         Figure(
             "repeats that the workers counted", f"≥ {verdict.doubled:,}", f"{outcome.repeats:,}",

@@ -70,7 +70,7 @@ def list_letters(
         print_json([rendering.letter_document(entry.record, entry.letter, entry.replayed) for entry in found])
         return
     print_table(
-        ("position", "time", "stage", "error", "message", "attempt", "replayed"),
+        ("position", "time", "topic", "stage", "error", "message", "attempt", "replayed"),
         [rendering.letter_row(entry.record, entry.letter, entry.replayed) for entry in found],
     )
     letters = "1 dead letter" if count == 1 else f"{count} dead letters"

@@ -125,13 +125,13 @@ def letter_document(record: ConsumerRecord, letter: DeadLetter | NotADeadLetter,
 
 
 def letter_row(record: ConsumerRecord, letter: DeadLetter | NotADeadLetter, replayed: bool) -> list[str]:
-    """A dead letter in a table: position, time, stage, error, message, attempt, replayed."""
+    """A dead letter in a table: position, time, topic, stage, error, message, attempt, replayed."""
     position = f"{record.partition}-{record.offset}"
     if isinstance(letter, NotADeadLetter):
-        return [position, time_text(record.timestamp), "-", "-", str(letter), "-", "-"]
+        return [position, time_text(record.timestamp), "-", "-", "-", str(letter), "-", "-"]
     return [
-        position, time_text(letter.timestamp), letter.stage, _short(letter.error), _short(letter.message),
-        str(letter.attempt), "yes" if replayed else "no",
+        position, time_text(letter.timestamp), _short(letter.topic), letter.stage, _short(letter.error),
+        _short(letter.message), str(letter.attempt), "yes" if replayed else "no",
     ]  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def letter_lines(record: ConsumerRecord, letter: DeadLetter | NotADeadLetter, re
         headers, left_out, sealed_with, content = record.headers, None, None, record.value
     else:
         headers, left_out, sealed_with, content = letter.headers, letter.left_out, letter.sealed_with, letter.value
-        yield f"event      {_short(letter.topic)}, partition {letter.partition}, offset {letter.offset}"
+        yield f"source     {_short(letter.topic)}, partition {letter.partition}, offset {letter.offset}"
         yield f"time       {time_text(letter.timestamp)}"
         yield f"failed at  {letter.stage}: {_short(letter.error)}"
         yield f"why        {text_of(letter.message.encode(errors='backslashreplace'), 4096)}"

@@ -59,7 +59,8 @@ class Outcomes:
             else:
                 for record in records:
                     letter = DeadLetter.from_record(record.key, record.value, record.headers)
-                    ledger.dead_lettered(letter.partition, letter.offset, at=at)
+                    if letter.topic == self._topics.events.name:
+                        ledger.dead_lettered(letter.partition, letter.offset, at=at)
         return count
 
     async def read_to_the_end(self, ledger: Ledger) -> None:

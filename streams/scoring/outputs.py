@@ -27,14 +27,13 @@ from penstock.schemas.scored import RowTooLarge, ScoredBlock
 from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import Topics
 from penstock.streams.delivery import OutputRecord
+from penstock.streams.letters import Letters, size_of
 from penstock.streams.scoring.automation import FULL, Automation
 from penstock.streams.scoring.scored_log import ScoredLog
 from penstock.streams.scoring.scoring import Run, Window, dense, select
 
 PREDICTION_LIMIT = 1_000_000
 """Bytes of a prediction with the event's key and headers: what fits into a record of any Kafka's default size."""
-_RECORD_OVERHEAD = 1024
-"""Bytes that a batch and a record add to key, value and headers, at most."""
 
 _KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 _OFFSET, _TIMESTAMP = attrgetter("offset"), attrgetter("timestamp")
@@ -113,7 +112,8 @@ class OutputEncoder:
         automation: Automation = FULL,
         letter_key: SecretKey | None = None,
     ) -> None:
-        self._topics, self._metrics, self._automation, self._letter_key = topics, metrics, automation, letter_key
+        self._topics, self._metrics, self._automation = topics, metrics, automation
+        self._letters = Letters(topics.dead_letters, letter_key)
         self._aged = tuple(feature.name for feature in catalogue.looked_up_features)
         withheld = frozenset(feature.name for feature in catalogue.features if feature.sensitive)
         self.log = ScoredLog(topics.scored.name, withheld) if log_scored else None
@@ -137,7 +137,7 @@ class OutputEncoder:
     def encode(self, window: Window) -> list[Made]:
         """What to write for each run of the window, in the order of its events."""
         with self._metrics.stage("encode"):
-            unscored = _unscored(window, discreet=self._letter_key is not None)
+            unscored = _unscored(window, discreet=self._letters.key is not None)
             rejected = window.dead + unscored
             encoded = self._all_at_once(window) if not rejected else None
             made = [self._outputs_of(run, window, rejected, encoded) for run in window.runs]
@@ -217,7 +217,7 @@ class OutputEncoder:
                     f"{PREDICTION_LIMIT} are allowed.",
                 )
                 for row, record in zip(rows.tolist(), records, strict=True)
-                if (size := _size(record)) > PREDICTION_LIMIT
+                if (size := size_of(record)) > PREDICTION_LIMIT
             ]
             if too_large:
                 return {}, too_large
@@ -276,9 +276,7 @@ class OutputEncoder:
         if bad.stage == "score" and window.answered:
             model = str(window.answer_of(int(np.searchsorted(window.events.accepted, bad.position))).model)
         letter = DeadLetter.of(source, run.topic, run.partition, bad.stage, bad.error, bad.message, model)
-        limit = self._topics.dead_letters.max_message_bytes - _RECORD_OVERHEAD
-        record = (letter if self._letter_key is None else letter.sealed(self._letter_key)).to_record()
-        return record if _size(record) <= limit else letter.without_value().to_record()
+        return self._letters.record(letter)
 
 
 def _unscored(window: Window, *, discreet: bool) -> list[Rejection]:
@@ -315,12 +313,6 @@ def _but(rows: NDArray[np.intp], window: Window, dead: Sequence[Rejection]) -> N
     if not dead:
         return rows
     return rows[~np.isin(window.events.accepted[rows], [bad.position for bad in dead])]
-
-
-def _size(record: OutputRecord) -> int:
-    """Bytes of a record, with a little over for the lengths in between."""
-    key, value, headers = record
-    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") + 10 for name, text in headers)
 
 
 def _scores(window: Window) -> Scores:

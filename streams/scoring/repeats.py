@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -75,7 +75,7 @@ class Repeats:
         begins |= {tp: found.offset for tp, found in committed.items() if found.offset >= 0}
         spans = {tp.partition: range(begins[tp], ends[tp]) for tp in events}
         written = {place: ends[place] for place in places}
-        task = asyncio.create_task(self._count(spans, written))
+        task = asyncio.create_task(self._count(spans, written, {tp.topic for tp in events}))
         self._counting.add(task)
         task.add_done_callback(self._counting.discard)
 
@@ -86,14 +86,16 @@ class Repeats:
         for task in [*self._counting, *([self._noting] if self._noting else [])]:
             task.cancel()
 
-    async def _count(self, waiting: Mapping[int, range], ends: Mapping[TopicPartition, int]) -> None:
+    async def _count(
+        self, waiting: Mapping[int, range], ends: Mapping[TopicPartition, int], topics: Collection[str]
+    ) -> None:
         try:
             async with clients.consumer(self._kafka, fetch_max_wait_ms=100) as consumer:
                 last = await last_before(consumer, ends)
         except (PenstockError, KafkaError, TimeoutError) as error:
             log.warning("How many events are scored again is not counted: %s", error)
             return
-        for partition, again in repeated(waiting, last.values()).items():
+        for partition, again in repeated(waiting, last.values(), topics).items():
             self._metrics.count_repeats(again)
             log.warning(
                 "Partition %d: %d events are scored again: their outputs were written and their offsets were not",
@@ -101,26 +103,30 @@ class Repeats:
             )  # fmt: skip
 
 
-def repeated(waiting: Mapping[int, range], outputs: Iterable[ConsumerRecord]) -> dict[int, int]:
+def repeated(
+    waiting: Mapping[int, range], outputs: Iterable[ConsumerRecord], topics: Collection[str]
+) -> dict[int, int]:
     """Partition → how many of the offsets that wait there have outputs; none is left out.
 
     Args:
-        waiting: the offsets from the committed one to the partition's end.
+        waiting: the offsets of events from the committed one to the partition's end.
         outputs: the last records of the topics that its outputs go to. What they say of other offsets than these comes
             from another life of the topic, and is no repeat.
+        topics: what events come from. Labels have dead letters, too.
     """
     found: dict[int, int] = {}
     for record in outputs:
-        offset, offsets = _source_of(record), waiting[record.partition]
+        offset, offsets = _source_of(record, topics), waiting[record.partition]
         if offset in offsets:
             found[record.partition] = max(found.get(record.partition, 0), offset + 1 - offsets.start)
     return found
 
 
-def _source_of(record: ConsumerRecord) -> int:
-    """The offset of the event that a prediction or a dead letter came of; -1 where that cannot be read."""
+def _source_of(record: ConsumerRecord, topics: Collection[str]) -> int:
+    """The offset of the event that a prediction or a dead letter came of; -1 where that cannot be read, or is none."""
     try:
-        return DeadLetter.from_record(record.key, record.value, record.headers).offset
+        letter = DeadLetter.from_record(record.key, record.value, record.headers)
+        return letter.offset if letter.topic in topics else -1
     except NotADeadLetter:
         pass
     try:

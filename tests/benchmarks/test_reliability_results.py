@@ -53,8 +53,8 @@ def broken(seen: Result) -> list[str]:
     ("repeats", "said", "expected"),
     [
         ({600: 20, 1300: 20}, 40, []),
-        ({600: 40}, 40, ["doubled by each blow"]),  # as much as both kills may together, and all of it by one
-        ({1300: 60}, 60, ["doubled", "doubled by each blow"]),
+        ({600: 40}, 40, ["doubled, blow after blow"]),  # as much as both kills may together, and all of it by one
+        ({1300: 60}, 60, ["doubled", "doubled, blow after blow"]),
         ({400: 5, 600: 10}, 15, ["doubled by no blow"]),
         ({600: 20}, 19, ["repeats that the workers counted"]),
     ],

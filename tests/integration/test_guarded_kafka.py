@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from guarded_kafka import Guarded, connect, guarding
-from kafka_users import Operation, Resource, add_scram_user, allow, allow_no_more
+from kafka_users import add_scram_user, allow, allow_no_more
 from pipelines import Project, Witness, Worker, make_project, until
 from pydantic import SecretStr
 from traffic import decoded, event, producing, repeats, score
@@ -20,46 +21,12 @@ from traffic import decoded, event, producing, repeats, score
 from penstock.schemas.errors import UnreachableError
 from penstock.streams import kafka as clients
 from penstock.streams import topics
+from penstock.streams.access import needed
 from penstock.streams.kafka import AccessRefused
 from penstock.streams.settings import KafkaSettings, Settings
+from penstock.streams.settings.sections import Role
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-
-Right = tuple[Operation, Resource, str]
-
-WORKER: list[Right] = [
-    ("read", "topic", "events"),
-    ("read", "topic", "control"),
-    ("write", "topic", "predictions"),
-    ("write", "topic", "review"),
-    ("write", "topic", "dead-letters"),
-    ("write", "topic", "scored"),
-    ("write", "topic", "summaries"),
-    ("read", "group", "score"),
-]
-"""Of a score worker, as README.md lists them; names begin with the pipeline's."""
-
-EXACTLY_ONCE: list[Right] = [*WORKER, ("write", "transactional id", "score-")]
-
-AT_LEAST_ONCE: list[Right] = [
-    *WORKER,
-    ("read", "topic", "predictions"),
-    ("read", "topic", "review"),
-    ("read", "topic", "dead-letters"),
-]
-
-WATCH: list[Right] = [
-    ("read", "topic", "scored"),
-    ("read", "topic", "shadow-scores"),
-    ("read", "topic", "labels"),
-    ("read", "topic", "state"),
-    ("read", "topic", "control"),
-    ("write", "topic", "summaries"),
-    ("write", "topic", "state"),
-    ("write", "topic", "labels"),
-    ("read", "group", "watch"),
-    ("write", "transactional id", "watch-"),
-]
 
 SETTINGS = """
 [automation]
@@ -208,11 +175,18 @@ async def project(guarded: Guarded, tmp_path: Path) -> AsyncIterator[Project]:
     project.close()
 
 
-def start(project: Project, guarded: Guarded, role: str, user: str, rights: list[Right], **environ: str) -> Worker:
-    """A worker that comes in by TLS as a user of its own, who has these rights and no other."""
+def start(project: Project, guarded: Guarded, role: Role, user: str, mode: str = "exactly_once") -> Worker:
+    """A worker that comes in by TLS as a user of its own, who has what the code's table gives its role, and no more."""
     add_scram_user(guarded.plain, user, f"{user}-secret")
-    for operation, resource, name in rights:
-        allow(guarded.plain, user, operation, resource, f"acl.{name}")
+    delivery = project.settings.delivery.model_copy(update={"mode": mode})
+    access = needed(project.settings.model_copy(update={"delivery": delivery}), role)
+    for topic in access.reads:
+        allow(guarded.plain, user, "read", "topic", topic.name)
+    for topic in access.writes:
+        allow(guarded.plain, user, "write", "topic", topic.name)
+    for begins in access.transactions:
+        allow(guarded.plain, user, "write", "transactional id", begins)
+    allow(guarded.plain, user, "read", "group", access.group)
     return project.start_worker(
         role,
         PENSTOCK_KAFKA__SERVERS=json.dumps(guarded.broker.addresses("SECURE")),
@@ -221,8 +195,12 @@ def start(project: Project, guarded: Guarded, role: str, user: str, rights: list
         PENSTOCK_KAFKA__SASL_USERNAME=user,
         PENSTOCK_KAFKA__SASL_PASSWORD=f"{user}-secret",
         PENSTOCK_KAFKA__SSL_CA_FILE=str(guarded.authority.ca),
-        **environ,
+        PENSTOCK_DELIVERY__MODE=mode,
     )
+
+
+def is_ready(worker: Worker) -> bool:
+    return "Admin at" in worker.said and worker.get("/readyz")[0] == 200
 
 
 async def test_workers_do_their_work_with_the_rights_that_the_readme_lists(guarded: Guarded, project: Project) -> None:
@@ -237,8 +215,8 @@ async def test_workers_do_their_work_with_the_rights_that_the_readme_lists(guard
             await producer.send(names.events.name, b"no event")
         sent += count
 
-    exactly = start(project, guarded, "score", "exactly", EXACTLY_ONCE)
-    watch = start(project, guarded, "watch", "watching", WATCH)
+    exactly = start(project, guarded, "score", "exactly")
+    watch = start(project, guarded, "watch", "watching")
     await send()
     await until(
         lambda: "Admin at" in exactly.said and exactly.metric("penstock_predictions_total") == sent, "it scores"
@@ -256,8 +234,8 @@ async def test_workers_do_their_work_with_the_rights_that_the_readme_lists(guard
     assert exactly.said.count(refusal) == 1, exactly.said
     assert "Traceback" not in exactly.said
 
-    environ = {"PENSTOCK_DELIVERY__MODE": "at_least_once"}
-    at_least = start(project, guarded, "score", "at-least", AT_LEAST_ONCE, **environ)
+    at_least = start(project, guarded, "score", "at-least", mode="at_least_once")
+    others = [start(project, guarded, "judge", "judging"), start(project, guarded, "shadow", "shadowing")]
     at_least.wait_until_it_scores()
     await send()
     reviewed = sum(0.86 <= score(n) <= 0.9 for n in range(sent))
@@ -266,7 +244,10 @@ async def test_workers_do_their_work_with_the_rights_that_the_readme_lists(guard
     said = decoded([*acted, *asked])
     assert ({one["id"] for one in said}, repeats(said)) == ({f"e{n}" for n in range(sent)}, 0)
     assert 0 < reviewed < sent
-    assert [worker.stop() for worker in (at_least, watch)] == [0, 0]
-    for worker in (at_least, watch):
+    for other in others:
+        await until(partial(is_ready, other), "it has its partitions")
+    going_on = [at_least, watch, *others]
+    assert [worker.stop() for worker in going_on] == [0] * len(going_on)
+    for worker in going_on:
         assert "not authorised" not in worker.said, worker.said
         assert "is not counted" not in worker.said, worker.said

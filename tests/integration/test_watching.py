@@ -21,6 +21,7 @@ from traffic import event, producing, score
 from penstock.schemas.columns import Columns, Layout
 from penstock.schemas.comparison import ComparisonSummary, merge_comparison
 from penstock.schemas.comparison_wire import COMPARISON_SCHEMA, decode_comparison
+from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.keys import hash_keys, routing_keys
 from penstock.schemas.paired import CandidateScores, PairedBlock
 from penstock.schemas.paired_wire import encode
@@ -195,4 +196,9 @@ async def test_rows_and_labels_count_once_through_kill_minus_nine(
     assert sum(sums.rows for sums in everything) == len(truth)
     assert sum(sums.positives for sums in everything) == sum(truth.values())
     check_comparisons(records, truth)
+    [letter] = [
+        DeadLetter.from_record(record.key, record.value, record.headers)
+        for record in await witness.read(topics.dead_letters.name, lambda seen: len(seen) > 0, timeout_s=30)
+    ]
+    assert (letter.topic, letter.value, letter.error) == (topics.labels.name, b"no label", "not_json")
     assert second.stop() == 0, second.said

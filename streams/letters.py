@@ -1,0 +1,33 @@
+"""Dead letters as records of their topic: encrypted where the pipeline has a key for that, and never too large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.schemas.dead_letters import DeadLetter
+from penstock.schemas.sealing import SecretKey
+from penstock.schemas.topics import Topic
+from penstock.streams.delivery import OutputRecord
+
+_RECORD_OVERHEAD = 1024
+"""Bytes that a batch and a record add to key, value and headers, at most."""
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Writes records for the dead-letters topic; `key` encrypts their values."""
+
+    topic: Topic
+    key: SecretKey | None = None
+
+    def record(self, letter: DeadLetter) -> OutputRecord:
+        """A letter that is larger than its topic takes goes without its value, which stays at its source."""
+        record = (letter if self.key is None else letter.sealed(self.key)).to_record()
+        fits = size_of(record) <= self.topic.max_message_bytes - _RECORD_OVERHEAD
+        return record if fits else letter.without_value().to_record()
+
+
+def size_of(record: OutputRecord) -> int:
+    """Bytes of a record, with a little over for the lengths in between."""
+    key, value, headers = record
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") + 10 for name, text in headers)
