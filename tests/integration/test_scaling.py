@@ -42,7 +42,7 @@ async def workers_that_come_and_go(mode: str, kafka: Kafka, project_named: MakeP
     project = await project_named(f"scaling-{mode.replace('_', '-')}", mode=mode, partitions=4)
     topics = project.settings.topics
     steady = project.start_worker()
-    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=1000) as traffic:
+    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=400) as traffic:
         await shared_by(steady)
         await predicted(steady)
         stopping = project.start_worker()
@@ -58,7 +58,7 @@ async def workers_that_come_and_go(mode: str, kafka: Kafka, project_named: MakeP
     assert repeats(decoded(orderly)) == 0, "joining and stopping, at the same moment too, double nothing"
 
     numbered = traffic.sent[-1] + 1
-    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=1000, first=numbered) as later:
+    async with flowing(kafka.servers, topics.events.name, partitions=4, per_second=400, first=numbered) as later:
         await predicted(dying)
         dying.kill()
         await until(lambda: steady.owns == ALL, "the partitions of the dead worker are taken over")
