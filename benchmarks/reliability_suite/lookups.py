@@ -98,8 +98,11 @@ def fill(redis: EmbeddedRedis) -> None:
 
 def restart_empty(redis: EmbeddedRedis) -> None:
     redis.kill()
-    for folder in redis.directory.glob("appendonly*"):
-        shutil.rmtree(folder)
+    for kept in redis.directory.glob("appendonly*"):
+        if kept.is_dir():  # since Redis 7
+            shutil.rmtree(kept)
+        else:
+            kept.unlink()
     redis.start()
 
 
