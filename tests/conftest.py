@@ -19,11 +19,14 @@ from testcontainers.community.kafka import KafkaContainer
 from testcontainers.community.redis import RedisContainer
 
 from penstock.streams.embedded import EmbeddedKafka, EmbeddedRedis
+from penstock.streams.embedded.kafka import QUICK_JAVA
 from penstock.streams.embedded.kafka_properties import cluster_properties
 from penstock.streams.embedded.testing import Kafka, MakeTopics
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")  # how busy the machine is decides nothing
+
+EmbeddedKafka.java_options = QUICK_JAVA
 
 # Under nohup, or in a script's background, these are ignored; the processes that tests start would ignore them, too.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 from penstock.streams.embedded.errors import OtherCluster, StartFailed
 from penstock.streams.embedded.jars import Progress, java, kafka_jars, no_progress
@@ -48,6 +49,10 @@ class Cluster:
         made.replace(path)
 
 
+QUICK_JAVA = ("-XX:TieredStopAtLevel=1",)
+"""For programs that end soon: compiled at once, and no better later."""
+
+
 class EmbeddedKafka:
     """A real Apache Kafka on the loopback interface, its data kept in `directory`.
 
@@ -69,6 +74,9 @@ class EmbeddedKafka:
         DirectoryInUse, OtherCluster: the directory serves somebody or something else.
         StartFailed: a broker ended or did not answer in time; shows the end of its log.
     """
+
+    java_options: ClassVar[Sequence[str]] = ()
+    """Of all brokers; `QUICK_JAVA` where they live for a minute and their first seconds count, as in tests."""
 
     def __init__(
         self,
@@ -214,7 +222,7 @@ class EmbeddedKafka:
                 shutil.rmtree(data, ignore_errors=True)
                 arguments = ["format", "--cluster-id", cluster.cluster_id, "--config", "server.properties"]
                 # Too short a run for the optimising compiler to pay.
-                tools[broker] = self._java(broker, ["-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", arguments)
+                tools[broker] = self._java(broker, QUICK_JAVA, "kafka.tools.StorageTool", arguments)
         deadline = time.monotonic() + self.start_timeout_s
         try:
             for broker, tool in tools.items():
@@ -227,9 +235,9 @@ class EmbeddedKafka:
                 tool.stop()
 
     def _launch(self, broker: int) -> None:
-        self._processes[broker] = self._java(broker, [], "kafka.Kafka", ["server.properties"])
+        self._processes[broker] = self._java(broker, self.java_options, "kafka.Kafka", ["server.properties"])
 
-    def _java(self, broker: int, options: list[str], main_class: str, arguments: list[str]) -> ServerProcess:
+    def _java(self, broker: int, options: Sequence[str], main_class: str, arguments: list[str]) -> ServerProcess:
         command = [
             str(java()),
             f"-Xmx{self.heap_mb}m",
