@@ -11,7 +11,6 @@ from penstock.schemas.errors import ConfigurationError
 from penstock.streams.kafka import client_options, faust_options
 from penstock.streams.settings import Settings
 from penstock.streams.settings.sections import ROLES
-from penstock.streams.tables import NoTables
 from penstock.streams.transport import FETCH_BYTES, IN_FLIGHT_WINDOWS, BlockApp, BlockOptions
 
 SESSION_TIMEOUT_S = 6.0
@@ -82,7 +81,6 @@ def create_app(role: str, settings: Settings) -> BlockApp:
             gather_ms=gather_ms,
         ),
         **faust_options(settings.kafka),
-        TableManager=NoTables,
         broker_session_timeout=STATIC_SESSION_TIMEOUT_S if settings.kafka.instance_id else SESSION_TIMEOUT_S,
         broker_heartbeat_interval=SHADOW_HEARTBEAT_S if shadow else HEARTBEAT_S,
         broker_rebalance_timeout=10.0,

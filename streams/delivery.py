@@ -85,6 +85,12 @@ OutputRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 """A record to write: its key, value and headers. A plain tuple: there is one for every event."""
 
 
+def bytes_of(record: OutputRecord) -> int:
+    """Of a record to write, with a little over for the lengths in between."""
+    key, value, headers = record
+    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") + 10 for name, text in headers)
+
+
 class Outputs(NamedTuple):
     """All that comes out of a run of one input partition.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from penstock.schemas.dead_letters import DeadLetter
 from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import Topic
-from penstock.streams.delivery import OutputRecord
+from penstock.streams.delivery import OutputRecord, bytes_of
 
 _RECORD_OVERHEAD = 1024
 """Bytes that a batch and a record add to key, value and headers, at most."""
@@ -23,11 +23,5 @@ class Letters:
     def record(self, letter: DeadLetter) -> OutputRecord:
         """A letter that is larger than its topic takes goes without its value, which stays at its source."""
         record = (letter if self.key is None else letter.sealed(self.key)).to_record()
-        fits = size_of(record) <= self.topic.max_message_bytes - _RECORD_OVERHEAD
+        fits = bytes_of(record) <= self.topic.max_message_bytes - _RECORD_OVERHEAD
         return record if fits else letter.without_value().to_record()
-
-
-def size_of(record: OutputRecord) -> int:
-    """Bytes of a record, with a little over for the lengths in between."""
-    key, value, headers = record
-    return len(key or b"") + len(value or b"") + sum(len(name) + len(text or b"") + 10 for name, text in headers)

@@ -4,7 +4,7 @@ Faust spends 88 µs on every message it delivers. Here a message carries a `Bloc
 returned for a partition, so that cost is paid once for thousands of events. Everything else is Faust's: the group, the
 rebalance, the conductor, the streams and agents. `BlockApp` is the `faust.App` that is wired this way.
 
-Stock Faust must be corrected in nine places for this (each was seen or read in its source):
+Stock Faust must be corrected in ten places for this (each was seen or read in its source):
 
 1. Offsets: a block is acknowledged whole; the committed offset is the end of the acknowledged prefix of blocks.
 2. Rebalance: what is in flight is finished and committed before Faust forgets its acknowledgements.
@@ -17,6 +17,7 @@ Stock Faust must be corrected in nine places for this (each was seen or read in 
 8. Memory: what is fetched ahead, handed out and in flight has limits in rows and bytes. A slow stage, or a slow sink,
    holds back the fetching and nothing else: the group's heartbeats have a task of their own.
 9. The look-out for a stream that is stuck: it reads positions that are not known yet, and would end the worker.
+10. Tables: there are none, so nothing waits a second for them (`penstock.streams.tables`).
 
 What a worker holds of its input is at most, in bytes of keys and values,
 
@@ -55,6 +56,7 @@ from penstock.streams.fetching import RESPONSE_BYTES, FetchResults, end_fetches,
 from penstock.streams.membership import leave, on_name, on_takeover
 from penstock.streams.predecessors import Names
 from penstock.streams.sessions import Session
+from penstock.streams.tables import NoTables
 
 log = logging.getLogger("penstock.transport")
 
@@ -150,7 +152,7 @@ class BlockApp(faust.App):
     def __init__(self, id: str, *, blocks: BlockOptions, **settings: Any) -> None:
         self.blocks = blocks
         self._first_services: list[Service] = []
-        super().__init__(id, **settings)
+        super().__init__(id, TableManager=NoTables, **settings)  # correction 10
 
     def start_first(self, service: Service) -> None:
         """Start `service` before the consumer and stop it after: what works on blocks in flight."""

@@ -49,9 +49,9 @@ from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.clocks import ClockWatch, SteadyClock, steady_ms
 from penstock.streams.control.follower import ControlFollower
-from penstock.streams.delivery import OutputRecord, fatal
+from penstock.streams.delivery import OutputRecord, bytes_of, fatal
 from penstock.streams.key_files import letter_key
-from penstock.streams.letters import Letters, size_of
+from penstock.streams.letters import Letters
 from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
@@ -263,7 +263,7 @@ class WatchRole(Service):
             record = block.records[bad.position]
             letter = DeadLetter.of(record, block.topic, block.partition, bad.stage, bad.error, bad.message)
             watched.letters.append(self._letters.record(letter))
-            watched.waiting += size_of(watched.letters[-1])
+            watched.waiting += bytes_of(watched.letters[-1])
             self.metrics.count_unreadable_label(bad.error)
             place = f"{block.topic}, partition {block.partition}, offset {record.offset}"
             self._no_labels.say(f"{place}: no label, a dead letter. {bad.message}")

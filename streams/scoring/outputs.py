@@ -26,8 +26,8 @@ from penstock.schemas.records import PREDICTION_SCHEMA, REVIEW_HEADER, ModelRef
 from penstock.schemas.scored import RowTooLarge, ScoredBlock
 from penstock.schemas.sealing import SecretKey
 from penstock.schemas.topics import Topics
-from penstock.streams.delivery import OutputRecord
-from penstock.streams.letters import Letters, size_of
+from penstock.streams.delivery import OutputRecord, bytes_of
+from penstock.streams.letters import Letters
 from penstock.streams.scoring.automation import FULL, Automation
 from penstock.streams.scoring.scored_log import ScoredLog
 from penstock.streams.scoring.scoring import Run, Window, dense, select
@@ -217,7 +217,7 @@ class OutputEncoder:
                     f"{PREDICTION_LIMIT} are allowed.",
                 )
                 for row, record in zip(rows.tolist(), records, strict=True)
-                if (size := size_of(record)) > PREDICTION_LIMIT
+                if (size := bytes_of(record)) > PREDICTION_LIMIT
             ]
             if too_large:
                 return {}, too_large

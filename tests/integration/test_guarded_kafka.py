@@ -43,7 +43,6 @@ checkpoint_s = 0.3
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with guarding(tmp_path_factory.mktemp("guarded")) as broker:
-        add_scram_user(broker.plain, "worker", "worker-secret")
         yield broker
 
 
