@@ -11,7 +11,8 @@ from penstock.schemas.errors import ConfigurationError
 from penstock.streams.kafka import client_options, faust_options
 from penstock.streams.settings import Settings
 from penstock.streams.settings.sections import ROLES
-from penstock.streams.transport import FETCH_BYTES, IN_FLIGHT_WINDOWS, BlockApp, BlockOptions
+from penstock.streams.transport import BlockApp, BlockOptions
+from penstock.streams.transport.options import FETCH_BYTES, IN_FLIGHT_WINDOWS
 
 SESSION_TIMEOUT_S = 6.0
 """A worker that died without a word is missed after this: the least that brokers allow by default."""

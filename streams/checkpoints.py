@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -105,6 +105,18 @@ class Checkpoints(Service):
         for lane in lanes.values():
             async with lane.busy:
                 await lane.producer.stop()
+
+    async def turns(self, every_s: float) -> AsyncIterator[int]:
+        """Each open partition once in `every_s`, one after another, until the service stops.
+
+        All at once would be felt by those who score: the brokers serve them, too.
+        """
+        turn = 0
+        while not self.should_stop:
+            await self.sleep(every_s / max(len(self._lanes), 1))
+            if partitions := sorted(self._lanes):
+                turn = (turn + 1) % len(partitions)
+                yield partitions[turn]
 
     async def commit(self, partition: int, outputs: Sequence[Output], offsets: Mapping[TopicPartition, int]) -> bool:
         """Returns True when all of it is committed; False when the partition has been given up meanwhile."""

@@ -29,7 +29,6 @@ from penstock.schemas.errors import PenstockError
 from penstock.schemas.operations import OperationalReading
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
-from penstock.streams.blocks import Block
 from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.clocks import ClockWatch, SteadyClock
@@ -41,6 +40,7 @@ from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
 from penstock.streams.sinks.sinks import AlertSinks
 from penstock.streams.transport import BlockApp, BlockSchema
+from penstock.streams.transport.blocks import Block
 from penstock.streams.watching.reference import References
 
 log = logging.getLogger("penstock.judge")

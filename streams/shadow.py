@@ -35,7 +35,6 @@ from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.back_off import PATIENT
-from penstock.streams.blocks import Block
 from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.clocks import ClockWatch, SteadyClock
@@ -52,6 +51,7 @@ from penstock.streams.shadowing.niceness import step_back
 from penstock.streams.shadowing.partition import STATE, Answer, PartitionShadow
 from penstock.streams.shadowing.said import Said
 from penstock.streams.transport import BlockApp, BlockSchema
+from penstock.streams.transport.blocks import Block
 
 log = logging.getLogger("penstock.shadow")
 
@@ -263,15 +263,9 @@ class ShadowRole(Service):
 
     @Service.task
     async def _write_checkpoints(self) -> None:
-        """Each partition once in `checkpoint_s`, one after another: the brokers serve those who score, too, who would
-        feel all of them at once.
-        """
-        turn = 0
-        while not self.should_stop:
-            await self.sleep(self._settings.watch.checkpoint_s / max(len(self._shadowed), 1))
-            if shadowed := list(self._shadowed.values()):
-                turn = (turn + 1) % len(shadowed)
-                await self._checkpoint(shadowed[turn])
+        async for number in self._checkpoints.turns(self._settings.watch.checkpoint_s):
+            if (one := self._shadowed.get(number)) is not None:
+                await self._checkpoint(one)
 
     async def _checkpoint(self, one: Shadowed) -> None:
         if one.next is not None and one.next != one.committed:

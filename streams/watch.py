@@ -44,7 +44,6 @@ from penstock.streams import kafka as clients
 from penstock.streams import topics
 from penstock.streams.admin import AdminServer
 from penstock.streams.back_off import PATIENT
-from penstock.streams.blocks import Block
 from penstock.streams.brokers import Brokers
 from penstock.streams.checkpoints import Checkpoints, Output
 from penstock.streams.clocks import ClockWatch, SteadyClock, steady_ms
@@ -56,6 +55,7 @@ from penstock.streams.readings import Readings, now_ms, worker_name
 from penstock.streams.seldom import Seldom
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp, BlockSchema
+from penstock.streams.transport.blocks import Block
 from penstock.streams.watching.config import WatchConfig
 from penstock.streams.watching.outputs import AnySummary, record_of
 from penstock.streams.watching.partition import PartitionWatch
@@ -296,9 +296,8 @@ class WatchRole(Service):
 
     @Service.task
     async def _write_checkpoints(self) -> None:
-        while not self.should_stop:
-            await self.sleep(self._settings.watch.checkpoint_s)
-            for partition, one in list(self._watched.items()):
+        async for partition in self._checkpoints.turns(self._settings.watch.checkpoint_s):
+            if (one := self._watched.get(partition)) is not None:
                 one.watch.pass_time()
                 await self._checkpoint(partition, one)
 

@@ -16,9 +16,9 @@ from penstock.streams.app import create_app, group_of
 from penstock.streams.delivery import FAILED
 from penstock.streams.kafka import access_refused, client_options
 from penstock.streams.log_filters import Repeats, connection_trouble, no_crash_twice, no_election
-from penstock.streams.predecessors import say_goodbye_for_the_dead
 from penstock.streams.settings import Settings
 from penstock.streams.transport import BlockApp
+from penstock.streams.transport.predecessors import say_goodbye_for_the_dead
 
 log = logging.getLogger("penstock.worker")
 

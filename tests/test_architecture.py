@@ -36,7 +36,7 @@ HOMES = {
     "faust": ("streams/",),
     "mode": ("streams/",),
     "aiokafka": ("streams/",),
-    "google_crc32c": ("streams/fetching.py",),
+    "google_crc32c": ("streams/transport/fetching.py",),
     "redis": ("streams/",),
     "hiredis": ("streams/features/wire.py",),
     "rich": ("streams/",),

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from faust.types import TP
 
 from penstock.schemas.events import ConsumedRecord
-from penstock.streams.blocks import Block
 from penstock.streams.delivery import Outputs
 from penstock.streams.scoring.outputs import Made
 from penstock.streams.scoring.scoring import Run
+from penstock.streams.transport.blocks import Block
 
 
 class Arrival(NamedTuple):

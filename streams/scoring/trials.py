@@ -13,9 +13,9 @@ from faust.types import TP
 
 from penstock.monitoring.metrics.score import ScoreMetrics
 from penstock.schemas.events import ConsumedRecord
-from penstock.streams.blocks import Block, cut
 from penstock.streams.delivery import Delivery, Outputs, fatal
 from penstock.streams.scoring.crashes import ALONE, Note, Search
+from penstock.streams.transport.blocks import Block, cut
 
 log = logging.getLogger("penstock.score")
 
@@ -72,7 +72,7 @@ class Trials:
     def cut(
         self, topic: str, partition: int, records: Sequence[ConsumedRecord], *, max_rows: int, max_bytes: int
     ) -> Iterator[Block]:
-        """Blocks, as `penstock.streams.blocks.cut` makes them; of what is suspected, each is what to try together."""
+        """Blocks as `penstock.streams.transport.blocks.cut` makes them; of what is suspected, what to try together."""
         search = self._searches.get(TP(topic, partition))
         if search is None or not search.suspected:
             yield from cut(topic, partition, records, max_rows=max_rows, max_bytes=max_bytes)

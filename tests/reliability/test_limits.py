@@ -18,7 +18,7 @@ from pipelines import Kafka, MakeProject, Witness, Worker
 from traffic import event, producing
 
 from penstock.streams.app import SESSION_TIMEOUT_S
-from penstock.streams.transport import IN_FLIGHT_WINDOWS
+from penstock.streams.transport.options import IN_FLIGHT_WINDOWS
 
 LARGE, WINDOW = 1_000_000, 1 << 20
 BACKLOG = 300

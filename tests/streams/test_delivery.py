@@ -18,7 +18,7 @@ from scored_rows import block_of
 from penstock.schemas.scored import ScoredBlock
 from penstock.streams.delivery import IN_FLIGHT, AtLeastOnce, OutputRecord, Outputs, send
 from penstock.streams.transactions import ExactlyOnce
-from penstock.streams.transport import PRODUCER_BATCH_BYTES
+from penstock.streams.transport.producer import PRODUCER_BATCH_BYTES
 
 EVENTS = TP("events", 3)
 

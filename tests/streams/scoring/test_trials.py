@@ -9,10 +9,10 @@ from typing import Any
 from faust.types import TP
 
 from penstock.monitoring.metrics.score import ScoreMetrics
-from penstock.streams.blocks import Block
 from penstock.streams.delivery import Outputs
 from penstock.streams.scoring.crashes import Note
 from penstock.streams.scoring.trials import Trials
+from penstock.streams.transport.blocks import Block
 
 ZERO, ONE = TP("events", 0), TP("events", 1)
 GENERATION = 7

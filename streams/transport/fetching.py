@@ -21,7 +21,7 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionReco
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 
-from penstock.streams.blocks import Records, size_of
+from penstock.streams.transport.blocks import Records, size_of
 
 FETCHED_BYTES = 32 << 20
 """Fetched ahead over all partitions, as the brokers keep it; a larger record batch comes alone."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.streams.blocks import BlockOffsets, InFlight, cut
+from penstock.streams.transport.blocks import BlockOffsets, InFlight, cut
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.streams.sessions import Session
+from penstock.streams.transport.sessions import Session
 
 
 class Coordinator:

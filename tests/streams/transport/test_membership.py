@@ -13,7 +13,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from pipelines import Kafka, until
 
 from penstock.streams.embedded.testing import MakeTopics
-from penstock.streams.membership import leave, on_takeover
+from penstock.streams.transport.membership import leave, on_takeover
 
 pytestmark = pytest.mark.kafka
 

@@ -14,7 +14,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from penstock.streams.fetching import CheckedRecords, FetchResults
+from penstock.streams.transport.fetching import CheckedRecords, FetchResults
 
 PLACE = TopicPartition("events", 0)
 SIZE, COUNT = 10_000, 100

@@ -12,17 +12,17 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from pipelines import Kafka, until
 
-from penstock.streams import predecessors
 from penstock.streams.embedded.testing import MakeTopics
-from penstock.streams.membership import leave, on_name
-from penstock.streams.predecessors import Names, say_goodbye_for_the_dead
+from penstock.streams.transport import predecessors
+from penstock.streams.transport.membership import leave, on_name
+from penstock.streams.transport.predecessors import Names, say_goodbye_for_the_dead
 
 PROMPT_S = 15.0
 
 MEMBER = """
 import sys
 from pathlib import Path
-from penstock.streams.predecessors import Names
+from penstock.streams.transport.predecessors import Names
 names = Names(Path(sys.argv[1]))
 names.bear(sys.argv[2])
 print("ready", flush=True)
