@@ -167,7 +167,9 @@ _ENOUGH: dict[str, Callable[[str, str], bool]] = {
 
 
 async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, FoundTopic]:
-    """Those of `names` that exist."""
+    """Those of `names` that exist, as the brokers that are asked know it: each question may go to another one, and who
+    has not heard yet of a topic that was made a moment ago says that there is none.
+    """
     existing = set(await admin.list_topics())
     wanted = [name for name in names if name in existing]
     if not wanted:
@@ -177,9 +179,13 @@ async def read_topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     settings: dict[str, dict[str, str]] = {}
     for answer in await admin.describe_configs(resources):
         for code, message, _, name, entries in answer.resources:
+            if errors.for_code(code) is errors.UnknownTopicOrPartitionError:
+                continue
             _check(name, code, message)
             settings[name] = {entry[0]: entry[1] for entry in entries}
-    return {name: FoundTopic(described[name], settings[name]) for name in wanted}
+    return {
+        name: FoundTopic(described[name], settings[name]) for name in wanted if name in settings and described[name]
+    }
 
 
 def used_by(settings: Settings, role: Role) -> tuple[Topic, ...]:

@@ -3,9 +3,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka.admin import NewPartitions
+from aiokafka.admin.config_resource import ConfigResource
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from penstock.schemas.topics import Topic, Topics
 from penstock.streams import kafka as clients
@@ -25,6 +29,26 @@ def differences(change: Callable[[dict[str, FoundTopic]], None]) -> list[str]:
     found = {topic.name: as_wished(topic) for topic in TABLE}
     change(found)
     return [str(each) for each in topics.compare(TABLE, found, 4).differences]
+
+
+class BrokersInTurn:
+    """An admin client of brokers of which one has not heard of the topic `new` yet, and is asked for the settings."""
+
+    async def list_topics(self) -> list[str]:
+        return ["old", "new"]
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        return [{"topic": name, "partitions": [{}, {}]} for name in names]
+
+    async def describe_configs(self, resources: list[ConfigResource]) -> list[Any]:
+        unknown: tuple[Any, ...] = (UnknownTopicOrPartitionError.errno, "It is not on this broker.", 2, "new", [])
+        return [SimpleNamespace(resources=[(0, None, 2, "old", [("retention.ms", "-1")]), unknown])]
+
+
+async def test_a_topic_that_one_of_the_brokers_does_not_know_yet_is_not_there_yet() -> None:
+    admin: Any = BrokersInTurn()
+
+    assert await topics.read_topics(admin, ["old", "new"]) == {"old": FoundTopic(2, {"retention.ms": "-1"})}
 
 
 def test_topics_as_the_table_says_do_not_differ() -> None:
